@@ -1,0 +1,211 @@
+"""The same in Python as on the command line: train, resume, load, evaluate."""
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import bundle
+from .bundle import Bundle, Classifier
+from .data.batches import testing_batches
+from .data.cifar import find_cifar
+from .data.datasets import NAMED, Dataset, open_dataset
+from .data.fetch import ARCHIVES
+from .data.preprocessing import NORMALIZATIONS, Preprocessing, normalization
+from .data.sources import Files, Source
+from .errors import DataError, UsageError, unknown
+from .evaluation import evaluate as testing
+from .evaluation.records import Answers, cell
+from .families import name_of
+from .families import network as network_called
+from .models import create_model, load_weights
+from .models.foreign import read_tensors
+from .models.weights import class_count
+from .recipe import Recipe, change, from_json
+from .recipe import recipe as recipe_called
+from .record import Result, model_folder, read_recipe, resolve, trained_on
+from .run import Event, Machine, events, execute
+from .spec import AnyNetwork
+
+# What a data set changes in a recipe: 8×8 digits must not be mirrored, and are seen without upscaling.
+HABITS: dict[str, dict[str, Any]] = {
+    "digits": {
+        "size": 8, "normalize": "none", "pad": 1, "flip": "none", "batch_size": 64, "lr": 0.2, "ema": 0.99,
+        "precision": "fp32", "channels_last": False,
+    }
+}  # fmt: skip
+
+
+def is_small(data: str) -> bool:
+    """Whether DATA holds images of at most 32×32 pixels, as digits, CIFAR and `synthetic` do."""
+    return data in NAMED or data in ARCHIVES or (Path(data).is_dir() and find_cifar(Path(data)) is not None)
+
+
+def plan(data: str, network: str | AnyNetwork | None = None, recipe: str | None = None, **changes: Any) -> Recipe:
+    """The recipe for DATA: a named one or a recipe file, with fields changed.
+
+    network: default cifar_resnet20 for small images, resnet18 for photographs. recipe: default "quick", or "finetune"
+    where `weights` is among the changes. changes: fields of Recipe, Augmentation or Training.
+    """
+    if recipe and recipe.endswith(".json"):
+        return change(replace(_recipe_file(Path(recipe)), data=data), **changes)
+    network = network or ("cifar_resnet20" if is_small(data) else "resnet18")
+    value = network_called(network) if isinstance(network, str) else network
+    base = recipe_called(recipe or ("finetune" if changes.get("weights") else "quick"), value, data)
+    return change(base, **{**HABITS.get(data, {}), **changes})
+
+
+def _recipe_file(path: Path) -> Recipe:
+    if path.name == "recipe.json" and path.is_file():
+        return read_recipe(path.parent)
+    try:
+        return from_json(Recipe, json.loads(path.read_bytes()), str(path))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} cannot be read as a recipe: {error}") from error
+
+
+def run_folder(recipe: Recipe) -> Path:
+    """A new folder for a run: runs/<date>-<time>-<network>-<data>."""
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    return Path("runs") / f"{stamp}-{name_of(recipe.network)}-{Path(recipe.data).resolve().name}"
+
+
+def train(data: str, *, out: str | Path | None = None, workers: int = 0, **choices: Any) -> Result:
+    """Train a network on DATA, test it and keep it in OUT (default: a new folder below runs/).
+
+    choices: `network`, `recipe`, and any field of the recipe, such as epochs=5 or lr=0.1. A folder that holds the same
+    run goes on where it stopped.
+    """
+    recipe = plan(str(data), **choices)
+    return execute(recipe, Path(out) if out else run_folder(recipe), Machine(workers))
+
+
+def resume(run: str | Path, *, workers: int = 0) -> Result:
+    """Go on with a run where its last checkpoint is. Raises UsageError for a folder that is no run."""
+    folder = resolve(run)
+    return execute(read_recipe(folder), folder, Machine(workers))
+
+
+def resumed_events(run: str | Path, workers: int = 0) -> Iterator[Event]:
+    """The events of `resume`."""
+    folder = resolve(run)
+    return events(read_recipe(folder), folder, Machine(workers))
+
+
+def load(path: str | Path) -> Classifier:
+    """The model in a run folder or model folder, ready to predict. Raises WeightsError."""
+    return Classifier(bundle.load(model_folder(path)))
+
+
+@dataclass(frozen=True)
+class ForeignModel:
+    """A weights file of others: its network, its normalization, and where it comes from if the network asks."""
+
+    network: str
+    weights: str
+    normalize: str = "imagenet"
+    origin: str | None = None
+
+    def bundle(self, classes: tuple[str, ...]) -> Bundle:
+        """The model with class names from the data it is tested on. Raises DataError where their numbers differ."""
+        spec = network_called(self.network)
+        tensors = read_tensors(Path(self.weights))
+        count = class_count(tensors)
+        if count != len(classes):
+            raise DataError(f"{self.weights} knows {count} classes, the data has {len(classes)}; they must be the same")
+        if self.normalize not in NORMALIZATIONS:
+            raise unknown("normalization", self.normalize, NORMALIZATIONS)
+        model = create_model(spec, count)
+        load_weights(model, self.weights, self.origin)
+        mean, std = normalization(self.normalize, spec.channels)
+        crop = 1.0 if spec.size < 64 else 0.875
+        seen = Preprocessing(spec.size, spec.channels, crop_pct=crop, mean=mean, std=std)
+        return Bundle(model.spec, dict(model.state_dict()), classes, seen)
+
+
+@dataclass(frozen=True)
+class Tested:
+    """A test: which part of which data, what was found, and every answer."""
+
+    dataset: Dataset
+    part: str
+    evaluation: testing.Evaluation
+    answers: Answers
+    notes: tuple[str, ...]
+
+
+def evaluate(
+    models: Sequence[str | Path | ForeignModel] | str | Path | ForeignModel,
+    data: str,
+    *,
+    part: str = "auto",
+    batch_size: int = 256,
+    workers: int = 0,
+    max_bad: float = 0.01,
+) -> Tested:
+    """Test one model, or several whose probabilities are averaged, on a part of DATA.
+
+    part: "train", "val", "test", "all" (every image of a folder without parts), or "auto": the test part, else the
+    validation part, else every image that the model's own run did not train or choose on.
+    """
+    sources = [models] if isinstance(models, str | Path | ForeignModel) else list(models)
+    dataset = open_dataset(data)
+    bundles = [
+        s.bundle(dataset.classes) if isinstance(s, ForeignModel) else bundle.load(model_folder(s)) for s in sources
+    ]
+    classes = bundles[0].classes
+    if any(b.classes != classes for b in bundles):
+        raise UsageError("the models do not have the same classes in the same order")
+    if any(b.preprocessing != bundles[0].preprocessing for b in bundles):
+        raise UsageError("the models do not see images in the same way; test them one by one")
+    folders = [resolve(s) for s in sources if not isinstance(s, ForeignModel)]
+    chosen, source, notes = _part(dataset, part, folders)
+    source = _by_name(source, dataset.classes, classes)
+    batches = testing_batches(source, bundles[0].preprocessing, batch_size, workers)
+    answers = Answers(source, classes)
+    result = testing.evaluate([b.model() for b in bundles], batches, classes, max_bad, answers.add)
+    return Tested(dataset, chosen, result, answers, (*dataset.notes, *notes))
+
+
+def _part(dataset: Dataset, part: str, runs: list[Path]) -> tuple[str, Source, list[str]]:
+    if part == "auto" and isinstance(dataset.whole, Files):
+        return _not_trained_on(dataset.whole, runs)
+    if part == "all" and dataset.whole is not None:
+        return "all", dataset.whole, []
+    for name in ("test", "val", "train") if part == "auto" else (part,):
+        if name in dataset.parts:
+            return name, dataset.parts[name], []
+    raise UsageError(f"{dataset.name} has no part '{part}'; it has {', '.join(dataset.parts)}")
+
+
+def _not_trained_on(whole: Files, runs: list[Path]) -> tuple[str, Source, list[str]]:
+    seen: dict[tuple[str, int], str] = {}
+    for run in runs:
+        seen |= trained_on(run) or trained_on(run.parent)
+    keys = zip(map(cell, whole.names), whole.sizes, strict=True)
+    keep = [i for i, key in enumerate(keys) if seen.get(key, "test") == "test"]
+    if not keep:
+        raise DataError("the model was trained or chosen on every image here; nothing is left to test on")
+    if len(keep) == len(whole):
+        return "all", whole, []
+    note = f"{len(whole) - len(keep)} images left out that the model was trained or chosen on"
+    return "test", whole.subset(np.array(keep, dtype=np.int64)), [note]
+
+
+def _by_name(source: Source, theirs: tuple[str, ...], ours: tuple[str, ...]) -> Source:
+    """SOURCE with its labels counted as the model counts them: classes are matched by name."""
+    if theirs == ours:
+        return source
+    used = sorted({theirs[label] for label in source.labels.tolist()})
+    strangers = [name for name in used if name not in ours]
+    if strangers:
+        raise DataError(
+            f"the data has classes that the model does not know: {', '.join(map(str, map(cell, strangers[:5])))}; "
+            f"it knows {', '.join(map(str, map(cell, ours[:5])))}{' …' if len(ours) > 5 else ''}"
+        )
+    table = np.array([ours.index(name) if name in ours else -1 for name in theirs], dtype=np.int64)
+    return source.relabel(table[source.labels])

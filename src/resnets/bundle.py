@@ -1,0 +1,215 @@
+"""A model folder: weights, network, class names and preprocessing, in the layout that timm reads too."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from . import __version__, files
+from .data.images import ImageError, decode, read_image
+from .data.preprocessing import Preprocessing
+from .errors import WeightsError, safe_text
+from .families import name_of
+from .models import build
+from .models.foreign import read_safetensors
+from .models.network import ResidualNetwork
+from .models.vgg import VGGNetwork
+from .recipe import from_json
+from .spec import AnyNetwork
+from .training.checkpoint import check_finite, pack
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A class name and its probability."""
+
+    name: str
+    probability: float
+
+
+@dataclass(frozen=True, eq=False)
+class Bundle:
+    """A network with its weights, what its classes are called, and how pictures become its input.
+
+    facts: what the run says of the model (data, errors, seed); shown in the model card.
+    """
+
+    network: AnyNetwork
+    tensors: dict[str, Tensor]
+    classes: tuple[str, ...]
+    preprocessing: Preprocessing
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def model(self) -> ResidualNetwork | VGGNetwork:
+        """The module with the weights, in eval mode."""
+        with torch.device("meta"):
+            module = build(self.network)
+        module.load_state_dict(self.tensors, strict=True, assign=True)
+        return module.eval()
+
+
+def save(bundle: Bundle, folder: Path) -> None:
+    """Write BUNDLE as FOLDER, all or nothing, replacing an older one. Raises NumericError for weights not finite."""
+    check_finite(bundle.tensors, safe_text(folder.name))
+    contents = {
+        "model.safetensors": pack(bundle.tensors, {"format": "pt"}),
+        "config.json": (json.dumps(config(bundle), indent=2, allow_nan=False) + "\n").encode(),
+        "README.md": card(bundle).encode(),
+    }
+    files.write_folder(folder, contents, {})
+
+
+def config(bundle: Bundle) -> dict[str, Any]:
+    """The hub's config.json, with a section of our own that says everything `load` needs."""
+    network, preprocessing = bundle.network, bundle.preprocessing
+    channels, size = network.channels, preprocessing.size
+    return {
+        "architecture": name_of(network),
+        "num_classes": network.classes,
+        "num_features": network.features,
+        "label_names": list(bundle.classes),
+        "model_args": {"in_chans": channels} if channels != 3 else {},
+        "pretrained_cfg": {
+            "input_size": [channels, size, size],
+            "fixed_input_size": False,
+            "mean": list(preprocessing.mean),
+            "std": list(preprocessing.std),
+            "interpolation": preprocessing.interpolation,
+            "crop_pct": preprocessing.crop_pct,
+            "crop_mode": {"crop": "center", "pad": "border", "squash": "squash"}[preprocessing.fit],
+            "num_classes": network.classes,
+            "first_conv": "features.0" if name_of(network).startswith("vgg") else "conv1",
+            "classifier": "head.fc" if name_of(network).startswith("vgg") else "fc",
+        },
+        "resnets": {
+            "format": FORMAT,
+            "version": __version__,
+            "network": asdict(network),
+            "preprocessing": asdict(preprocessing),
+            "facts": bundle.facts,
+        },
+    }
+
+
+def load(folder: Path) -> Bundle:
+    """The bundle in FOLDER. Raises WeightsError for a folder that is none, is damaged, or is of a newer format."""
+    where = safe_text(str(folder))
+    try:
+        data = json.loads((folder / "config.json").read_bytes())
+        own = data["resnets"]
+        names = data["label_names"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise WeightsError(f"{where} is no model folder: config.json is missing, damaged or not ours") from error
+    if not isinstance(own.get("format"), int) or own["format"] > FORMAT:
+        raise WeightsError(f"{where} was made by resnets {safe_text(str(own.get('version')))}; this is {__version__}")
+    network = from_json(AnyNetwork, own["network"], f"{where}/config.json")  # type: ignore[arg-type]
+    preprocessing = from_json(Preprocessing, own["preprocessing"], f"{where}/config.json")
+    try:
+        tensors, _ = read_safetensors((folder / "model.safetensors").read_bytes())
+    except OSError as error:
+        raise WeightsError(f"{where}/model.safetensors: {error.strerror}") from error
+    _check(network, tensors, names, where)
+    return Bundle(network, tensors, tuple(map(str, names)), preprocessing, own.get("facts", {}))
+
+
+def _check(network: AnyNetwork, tensors: dict[str, Tensor], names: Any, where: str) -> None:
+    with torch.device("meta"):
+        expected = {name: tensor.shape for name, tensor in build(network).state_dict().items()}
+    if expected != {name: tensor.shape for name, tensor in tensors.items()}:
+        raise WeightsError(f"{where}: model.safetensors does not hold the network of config.json")
+    if not isinstance(names, list) or len(names) != network.classes:
+        raise WeightsError(f"{where}: config.json names {len(names)} classes, the network has {network.classes}")
+
+
+def card(bundle: Bundle) -> str:
+    """The model card: the hub's YAML head, then use, data, figures and limits, from the run record."""
+    facts = bundle.facts
+    figures = {k: v for k, v in facts.items() if k.endswith("_error") and v is not None}
+    lines = [
+        "---",
+        "library_name: resnets",
+        "pipeline_tag: image-classification",
+        "tags: [image-classification, resnet]",
+        "---",
+        f"# {name_of(bundle.network)} for {safe_text(str(facts.get('data', 'images')))}",
+        "",
+        f"{len(bundle.classes)} classes: {', '.join(safe_text(c) for c in bundle.classes[:20])}"
+        + (" …" if len(bundle.classes) > 20 else "")
+        + ".",
+        "",
+        "## Use",
+        "",
+        "```python",
+        "import resnets",
+        "",
+        'print(resnets.load("FOLDER").predict("picture.jpg"))',
+        "```",
+        "",
+        "## Data and figures",
+        "",
+        *(f"* {key}: {value if not isinstance(value, float) else f'{value:.2f} %'}" for key, value in figures.items()),
+        *(f"* {key}: {safe_text(str(facts[key]))}" for key in ("split", "seed", "epoch", "recipe") if key in facts),
+        "",
+        "## Limits",
+        "",
+        "The figures hold for pictures like those it was tested on. It always answers with one of its classes,",
+        "also for a picture of something else.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+class Classifier:
+    """A loaded model that answers with names: `resnets.load(path).predict(image)`."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.bundle = bundle
+        self.model = bundle.model()
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names in label order."""
+        return self.bundle.classes
+
+    def predict(self, image: Any, top: int = 5) -> list[Prediction]:
+        """The `top` most probable classes of a picture, most probable first.
+
+        image: a path, the bytes of a file, a PIL image, or uint8 pixels (H, W, channels). Raises ImageError.
+        """
+        return self.predict_inputs([self.bundle.preprocessing(as_picture(image))], top)[0]
+
+    @torch.inference_mode()
+    def predict_inputs(self, inputs: list[Any], top: int = 5) -> list[list[Prediction]]:
+        """The same for inputs that preprocessing has made, float32 (channels, size, size), in one batch."""
+        batch = torch.stack([torch.from_numpy(value) for value in inputs])
+        probabilities = self.model(batch).float().softmax(1)
+        best = probabilities.topk(min(top, len(self.classes)), dim=1)
+        return [
+            [Prediction(self.classes[i], p) for i, p in zip(indices, values, strict=True)]
+            for indices, values in zip(best.indices.tolist(), best.values.tolist(), strict=True)
+        ]
+
+
+def as_picture(image: Any) -> Any:
+    """A path, bytes, PIL image or uint8 array as an upright PIL image. Raises ImageError."""
+    from PIL import Image, ImageOps
+
+    readers: list[tuple[tuple[type, ...], Callable[[Any], Any]]] = [
+        ((str, Path), read_image),
+        ((bytes,), decode),
+        ((Image.Image,), ImageOps.exif_transpose),
+    ]
+    for kinds, read in readers:
+        if isinstance(image, kinds):
+            return read(image)
+    if getattr(image, "dtype", None) == "uint8":
+        return Image.fromarray(image[..., 0] if image.ndim == 3 and image.shape[-1] == 1 else image)
+    raise ImageError(
+        f"cannot read a picture from {type(image).__name__}; give a path, bytes, a PIL image or uint8 pixels"
+    )

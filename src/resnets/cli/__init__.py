@@ -1,0 +1,1 @@
+"""The command `resnets`: one file per group of verbs."""

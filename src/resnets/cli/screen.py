@@ -1,0 +1,174 @@
+"""What a run looks like: a live table on a terminal, one line per epoch elsewhere."""
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Table
+
+from ..families import name_of
+from ..record import Result
+from ..run import Epoch, Event, Plan
+from ..training.train import Step
+from .verb import console, shown
+
+_MEASURED = 20  # updates before the expected time is told
+_ROWS = 12
+
+
+@dataclass
+class Screen:
+    """Shows the events of a run one by one; standard error where standard output is for a program."""
+
+    to_stderr: bool = False
+    rows: list[tuple[str, ...]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.out: Console = console(self.to_stderr)
+        self.live: Live | None = None
+        self.images = 0
+        self.began = time.monotonic()
+        self.told = False
+
+    def __enter__(self) -> "Screen":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.live:
+            self.live.stop()
+            self.live = None
+
+    def show(self, event: Event) -> None:
+        """Show one event."""
+        if isinstance(event, Plan):
+            self._plan(event)
+        elif isinstance(event, Step):
+            self._step(event)
+        elif isinstance(event, Epoch):
+            self._epoch(event.figures)
+        else:
+            self.__exit__()
+            self._result(event)
+
+    def _plan(self, plan: Plan) -> None:
+        self.plan, recipe, training = plan, plan.recipe, plan.recipe.training
+        counts = " · ".join(f"{name} {len(part)}" for name, part in plan.dataset.parts.items())
+        names = ", ".join(shown(c) for c in plan.dataset.classes[:8]) + (" …" if len(plan.dataset.classes) > 8 else "")
+        network = recipe.network
+        decay = f"decay {training.weight_decay:g}" + (" (not BN, biases)" if training.decay != "all" else "")
+        lines = {
+            "data": f"{shown(plan.dataset.name)}: {len(plan.dataset.classes)} classes ({names})",
+            "images": f"{counts}; {shown(plan.dataset.split)}",
+            "input": f"{network.channels}×{recipe.size}×{recipe.size}, {recipe.fit}, normalization {recipe.normalize}",
+            "network": f"{name_of(network)}, {network.layers} layers",
+            "recipe": f"{recipe.name}: {plan.total} updates of {training.batch_size}, {plan.per_epoch} an epoch; "
+            f"rate {training.lr:g} {training.schedule}, {decay}, {training.precision}, seed {recipe.seed}",
+            "run": str(plan.folder),
+        }
+        for name, text in lines.items():
+            self.out.print(f"{name:<9}{text}")
+        for note in plan.notes:
+            self.out.print(f"{'note':<9}{shown(note)}")
+        if plan.resumed_at:
+            self.out.print(f"{'resume':<9}from update {plan.resumed_at} of {plan.total}")
+        self.out.print()
+        self.began = time.monotonic()
+        if self.out.is_terminal:
+            self.progress = Progress(TextColumn("{task.description}"), BarColumn(40), console=self.out)
+            self.task = self.progress.add_task("", total=plan.total, completed=plan.resumed_at)
+            self.live = Live(self._picture(), console=self.out, refresh_per_second=4)
+            self.live.start()
+
+    def _speed(self) -> float:
+        return self.images / max(time.monotonic() - self.began, 1e-9)
+
+    def _left(self, update: int) -> float:
+        done = update - self.plan.resumed_at
+        return (time.monotonic() - self.began) / max(done, 1) * (self.plan.total - update)
+
+    def _step(self, step: Step) -> None:
+        self.images += step.images
+        done = step.update - self.plan.resumed_at
+        if done >= _MEASURED and not self.told:
+            self.told = True
+            expected = duration(self._left(step.update))
+            if not self.live:
+                self.out.print(f"{self._speed():.0f} images/s over {done} updates; expected time left: {expected}")
+        if self.live:
+            text = f"loss {step.loss:.3f}  {self._speed():.0f} images/s  {duration(self._left(step.update))} left"
+            self.progress.update(self.task, completed=step.update, description=text)
+            self.live.update(self._picture())
+
+    def _epoch(self, figures: dict[str, Any]) -> None:
+        last = self.plan.total // self.plan.per_epoch + (self.plan.total % self.plan.per_epoch > 0)
+        row = (
+            f"{figures['epoch'] + 1}/{last}",
+            f"{figures['train_loss']:.3f}",
+            f"{figures['train_error']:.2f} %",
+            f"{figures['val_error']:.2f} %" if "val_error" in figures else "",
+            f"{figures['watched_test_error']:.2f} %" if "watched_test_error" in figures else "",
+            f"{self._speed():.0f}",
+            duration(self._left(figures["update"])),
+        )
+        self.rows.append(row)
+        if self.live:
+            self.live.update(self._picture())
+            return
+        names = ("epoch", "loss", "train error", "val error", "test error (watched)", "images/s", "left")
+        self.out.print("  ".join(f"{name} {value}" for name, value in zip(names, row, strict=True) if value))
+
+    def _picture(self) -> Group:
+        columns = [("epoch", True), ("loss", True), ("train error", True)]
+        columns += [
+            ("val error", any(r[3] for r in self.rows)),
+            ("test error (watched)", any(r[4] for r in self.rows)),
+        ]
+        columns += [("images/s", True), ("left", True)]
+        table = Table(box=None, padding=(0, 3, 0, 0))
+        for name, used in columns:
+            if used:
+                table.add_column(name, justify="right")
+        for row in self.rows[-_ROWS:]:
+            table.add_row(*(value for value, (_, used) in zip(row, columns, strict=True) if used))
+        return Group(table, self.progress)
+
+    def _result(self, result: Result) -> None:
+        out = self.out
+        out.print()
+        if result.test_error is None:
+            out.print(
+                f"no test part; validation error {result.val_error:.2f} %"
+                if result.val_error is not None
+                else "no test"
+            )
+        else:
+            right = 100 - result.test_error
+            tested = f"{result.test_mistakes} mistakes on {result.test_images} images that chose nothing"
+            out.print(f"test accuracy {right:.2f} %  ({tested})")
+        chosen = "chosen on validation data" if result.model == "best" else "the last update's"
+        out.print(f"model         {result.path / result.model}, {chosen}")
+        if result.worst_class:
+            worst = result.worst_class
+            out.print(f"worst class   {shown(worst['class'])}: {worst['mistakes']} of {worst['images']} wrong")
+        if result.bad_files:
+            out.print(f"bad files     {result.bad_files}, named in {result.path / 'bad_images.txt'}")
+        out.print(
+            f"time          {duration(result.seconds)}, {result.images_per_second:.0f} images/s with tests and saving"
+        )
+        out.print("\nnext:")
+        out.print(f"  resnets predict {result.path} PICTURE…        name what is on pictures")
+        out.print(f"  resnets evaluate {result.path} --data DATA    test on other data")
+        out.print(f"  resnets describe {result.path}                every value of the recipe")
+
+
+def duration(seconds: float) -> str:
+    """Seconds as 8 s, 3 min 05 s or 2 h 10 min."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

@@ -1,0 +1,131 @@
+"""`train` and `resume`."""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from tyro.conf import Positional, arg
+
+from .verb import Verb, plain, print_json
+
+# Options of `train` that are fields of the recipe under the same name; their defaults are the chosen recipe's own.
+FIELDS = (
+    "seed", "epochs", "updates", "batch_size", "lr", "weight_decay", "ema", "precision", "size", "fit", "normalize",
+    "val", "test", "weights", "origin", "max_bad",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Train(Verb):
+    """Train a network on a data set or a folder with one subfolder of pictures per class, test it and keep it.
+
+    The same command with the same --out goes on where it stopped. Everything else that a recipe says can be changed
+    in a recipe file (--recipe FILE.json) or in Python.
+
+    examples: resnets train digits; resnets train photos/ --epochs 20;
+    resnets train cifar10 --recipe paper --out runs/paper
+    """
+
+    data: Positional[Annotated[str, arg(help="digits, cifar10, cifar100, synthetic, or a folder")]]
+    out: Annotated[Path | None, arg(help="the run's folder; default: a new one below runs/")] = None
+    network: Annotated[str | None, arg(help="default: cifar_resnet20 for small images, resnet18 for photographs")] = (
+        None
+    )
+    recipe: Annotated[str | None, arg(help="quick, finetune, paper, or a recipe file; default: quick")] = None
+    seed: Annotated[int, arg(help="decides initial weights, order and augmentation")] = 0
+    epochs: Annotated[int, arg(help="passes over the training images")] = 30
+    updates: Annotated[int, arg(help="length in updates instead of epochs, 0: in epochs")] = 0
+    batch_size: Annotated[int, arg(help="images per update")] = 128
+    lr: Annotated[float, arg(help="peak learning rate")] = 0.1
+    weight_decay: float = 1e-4
+    ema: Annotated[float, arg(help="decay of the averaged weights, 0: none")] = 0.0
+    precision: Literal["fp32", "bf16"] = "fp32"
+    size: Annotated[int, arg(help="side of the network's input in pixels")] = 32
+    fit: Annotated[Literal["crop", "pad", "squash"], arg(help="how a picture that is not square is fitted")] = "crop"
+    normalize: Annotated[str, arg(help="imagenet, cifar10, pixel-mean or none")] = "cifar10"
+    val: Annotated[float | None, arg(help="fraction held out for validation where the data has no such part")] = None
+    test: Annotated[float | None, arg(help="fraction held out for testing where the data has no such part")] = None
+    weights: Annotated[str, arg(help="start from a weights file, a run or a model folder")] = ""
+    origin: Annotated[str, arg(help="who published the weights file: torchvision, timm, msra …")] = ""
+    max_bad: Annotated[float, arg(help="fraction of unreadable pictures that stops the run")] = 0.01
+    workers: Annotated[int, arg(help="processes that decode pictures; changes nothing but speed")] = 0
+    download: Annotated[bool, arg(help="fetch cifar10 or cifar100 into data/ first, checked by sha256")] = False
+    json: Annotated[bool, arg(help="print the result as one object; progress goes to standard error")] = False
+
+    @classmethod
+    def parse(cls, arguments: Sequence[str], default: Any = None) -> Self:
+        """Two passes: the first finds data, network and recipe, the second has their values as defaults."""
+        from .. import api
+
+        quiet = [argument for argument in arguments if argument not in ("-h", "--help")]
+        if quiet != list(arguments):
+            return super().parse(arguments, default)
+        first = super().parse(arguments)
+        start = api.plan(
+            first.data, first.network, first.recipe, **({"weights": first.weights} if first.weights else {})
+        )
+        own = {name: _field(start, name) for name in FIELDS}
+        return super().parse(arguments, dataclasses.replace(first, **own))
+
+    def run(self) -> int:
+        """Train, showing how it goes."""
+        from .. import api
+        from ..record import resolve
+        from ..run import Machine, events
+
+        if self.download:
+            _fetch(self.data)
+        changes = {name: getattr(self, name) for name in FIELDS}
+        if self.weights and Path(self.weights).name == "latest":
+            changes["weights"] = str(resolve(self.weights))
+        recipe = api.plan(self.data, self.network, self.recipe, **changes)
+        folder = self.out or api.run_folder(recipe)
+        return _follow(events(recipe, folder, Machine(self.workers)), self.json)
+
+
+@dataclass(frozen=True)
+class Resume(Verb):
+    """Go on with a run that was stopped or killed: the end is bit for bit that of an undisturbed run.
+
+    examples: resnets resume runs/latest
+    """
+
+    run_folder: Positional[Annotated[Path, arg(help="the run's folder", metavar="RUN")]]
+    workers: Annotated[int, arg(help="processes that decode pictures; changes nothing but speed")] = 0
+    json: Annotated[bool, arg(help="print the result as one object; progress goes to standard error")] = False
+
+    def run(self) -> int:
+        """Go on, showing how it goes."""
+        from .. import api
+
+        return _follow(api.resumed_events(self.run_folder, self.workers), self.json)
+
+
+def _field(recipe: Any, name: str) -> Any:
+    for owner in (recipe, recipe.training, recipe.augmentation):
+        if hasattr(owner, name):
+            return getattr(owner, name)
+    raise AssertionError(f"no recipe field is called {name}")
+
+
+def _follow(run: Iterator[Any], as_json: bool) -> int:
+    from ..record import Result
+    from .screen import Screen
+
+    with Screen(to_stderr=as_json) as screen:
+        for event in run:
+            screen.show(event)
+            if as_json and isinstance(event, Result):
+                print_json(plain(event))
+    return 0
+
+
+def _fetch(data: str) -> None:
+    from ..data.fetch import ARCHIVES, fetch
+    from ..errors import unknown
+
+    if data not in ARCHIVES:
+        raise unknown("data set to download", data, ARCHIVES)
+    fetch(data, Path("data"))

@@ -1,0 +1,228 @@
+"""`evaluate` and `predict`: what a trained model is for."""
+
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from tyro.conf import Positional, arg
+
+from ..errors import DataError, UsageError, unknown
+from .verb import Verb, console, print_json, shown
+
+
+@dataclass(frozen=True)
+class Evaluate(Verb):
+    """Test a model, or several whose probabilities are averaged.
+
+    examples: resnets evaluate runs/latest --data photos/; resnets evaluate --network cifar_resnet20 --weights
+    resnet20-12fca82f.th --normalize imagenet --data DIR --json, where DIR holds cifar-10-batches-bin/
+    """
+
+    models: Positional[Annotated[tuple[Path, ...], arg(help="run folders or model folders", metavar="MODEL…")]] = ()
+    data: Annotated[str, arg(help="digits, cifar10, cifar100, or a folder")] = ""
+    network: Annotated[str, arg(help="instead of MODEL: the network of a weights file")] = ""
+    weights: Annotated[str, arg(help="instead of MODEL: a weights file of others")] = ""
+    normalize: Annotated[str, arg(help="how its inputs were normalized: imagenet, cifar10 or none")] = "imagenet"
+    origin: Annotated[str, arg(help="who published it: torchvision, timm, msra …; only bottleneck nets ask")] = ""
+    part: Annotated[
+        Literal["auto", "test", "val", "train", "all"],
+        arg(help="auto: test, else val, else all that the model was not trained or chosen on"),
+    ] = "auto"
+    protocol: Annotated[str, arg(help="how each image is viewed: resnets list protocols")] = "1-crop"
+    batch_size: int = 256
+    workers: Annotated[int, arg(help="processes that decode pictures")] = 0
+    max_bad: Annotated[float, arg(help="fraction of unreadable pictures that ends the test")] = 0.01
+    out: Annotated[Path | None, arg(help="where figures and answers go; default: below the run, if MODEL is one")] = (
+        None
+    )
+    json: Annotated[bool, arg(help="print one object")] = False
+
+    def run(self) -> int:
+        """Test and tell."""
+        from .. import api
+        from ..evaluation.protocol import PROTOCOLS
+        from ..evaluation.records import write
+
+        if self.protocol not in PROTOCOLS:
+            raise unknown("protocol", self.protocol, PROTOCOLS)
+        if not self.data:
+            raise UsageError("nothing to test on; give --data DATA, such as --data digits or --data photos/")
+        tested = api.evaluate(
+            self._sources(),
+            self.data,
+            part=self.part,
+            batch_size=self.batch_size,
+            workers=self.workers,
+            max_bad=self.max_bad,
+        )
+        facts: dict[str, Any] = {
+            "model": [str(model) for model in self.models] or [self.weights],
+            "data": tested.dataset.name,
+            "part": tested.part,
+            "protocol": self.protocol,
+        }
+        folder = self.out or self._beside(f"{tested.dataset.name}-{self.protocol}")
+        if folder:
+            write(folder, tested.evaluation, tested.answers, facts)
+        if self.json:
+            print_json({**facts, **tested.evaluation.as_dict(), "out": str(folder) if folder else None})
+        else:
+            _print_evaluation(facts, tested, folder)
+        return 0
+
+    def _sources(self) -> list[Any]:
+        from .. import api
+
+        if bool(self.models) == bool(self.network and self.weights) or bool(self.network) != bool(self.weights):
+            raise UsageError("give either MODEL, or both --network and --weights")
+        if self.models:
+            return list(self.models)
+        return [api.ForeignModel(self.network, self.weights, self.normalize, self.origin or None)]
+
+    def _beside(self, name: str) -> Path | None:
+        from ..record import resolve
+
+        if len(self.models) != 1:
+            return None
+        folder = resolve(self.models[0])
+        return folder / "evaluations" / name if (folder / "recipe.json").is_file() else None
+
+
+def _print_evaluation(facts: dict[str, Any], tested: Any, folder: Path | None) -> None:
+    out, counts = console(), tested.evaluation.counts
+    for note in tested.notes:
+        out.print(f"note: {shown(note)}")
+    out.print(f"{shown(facts['data'])}, {facts['part']} part, {facts['protocol']}: {counts.images} images")
+    out.print(f"top-1 error  {counts.top1_error:6.2f} %   {counts.mistakes} mistakes")
+    out.print(f"top-5 error  {counts.top5_error:6.2f} %")
+    rows = [row for row in counts.per_class(tested.evaluation.classes) if row["images"]]
+    rows.sort(key=lambda row: row["recall"])
+    out.print("\nclasses, the weakest first:")
+    for row in rows[:10]:
+        precision = "" if row["precision"] is None else f"   precision {row['precision']:6.2f} %"
+        out.print(f"  {shown(row['class']):<20} recall {row['recall']:6.2f} %{precision}   {row['images']} images")
+    for name, reason in tested.evaluation.bad[:5]:
+        out.print(f"not read: {shown(name)}: {shown(reason)}")
+    if folder:
+        out.print(f"\nper_class.csv, confusion.csv, predictions.csv, result.json in {folder}")
+
+
+@dataclass(frozen=True)
+class Predict(Verb):
+    """Name what is on pictures, with probabilities; a picture that cannot be read is a row with its error.
+
+    examples: resnets predict runs/latest picture.jpg; resnets predict runs/latest new/ --csv answers.csv;
+    find new -name '*.jpg' | resnets predict runs/latest - --json
+    """
+
+    model: Positional[Annotated[Path, arg(help="a run folder or a model folder", metavar="MODEL")]]
+    pictures: Positional[
+        Annotated[
+            tuple[str, ...],
+            arg(help="files, folders, or - for a list of files on standard input", metavar="FILE…"),
+        ]
+    ] = ()
+    top: Annotated[int, arg(help="how many classes to name")] = 5
+    csv: Annotated[str, arg(help="write a table with one row per picture to this file, - for standard output")] = ""
+    json: Annotated[bool, arg(help="print one object")] = False
+    batch_size: int = 32
+
+    def run(self) -> int:
+        """Predict and tell."""
+        from .. import api
+        from ..files import write_file
+
+        if self.top < 1:
+            raise UsageError("--top must be at least 1")
+        names = _inputs(self.pictures)
+        model = api.load(self.model)
+        rows, times = _answers(model, names, self.top, self.batch_size)
+        if self.csv:
+            text = _table(rows, min(self.top, len(model.classes)))
+            if self.csv == "-":
+                print(text, end="")
+            else:
+                write_file(Path(self.csv), text.encode())
+        if self.json:
+            print_json({"model": str(self.model), "predictions": rows, "milliseconds": times})
+        elif not self.csv:
+            _print_predictions(rows, times)
+        elif self.csv != "-":
+            bad = sum(1 for row in rows if row["error"])
+            console().print(f"{len(rows)} rows, {bad} of them errors, in {shown(self.csv)}")
+        return 3 if all(row["error"] for row in rows) else 0
+
+
+def _inputs(pictures: tuple[str, ...]) -> list[str]:
+    """Every picture to answer for: files as named, the pictures in folders, the lines of standard input."""
+    from ..data.folders import pictures_in
+
+    found: list[str] = []
+    for name in pictures:
+        if name == "-":
+            found += [line.rstrip("\n") for line in sys.stdin if line.strip()]
+        elif Path(name).is_dir():
+            inside = pictures_in(Path(name))
+            if not inside:
+                raise DataError(f"{shown(name)}: no pictures in this folder")
+            found += [str(Path(name) / inner) for inner in inside]
+        else:
+            found.append(name)
+    if not found:
+        raise UsageError("no pictures; give files, a folder, or - for a list of files on standard input")
+    return found
+
+
+def _answers(model: Any, names: list[str], top: int, batch_size: int) -> tuple[list[dict[str, Any]], dict[str, float]]:
+    """One row per picture, and the mean milliseconds of preprocessing and inference per readable picture."""
+    from ..bundle import as_picture
+    from ..data.images import ImageError
+
+    rows: list[dict[str, Any]] = [{"file": name, "error": None, "classes": []} for name in names]
+    spent = {"preprocessing": 0.0, "inference": 0.0}
+    for start in range(0, len(names), batch_size):
+        inputs, where = [], []
+        began = time.perf_counter()
+        for i in range(start, min(start + batch_size, len(names))):
+            try:
+                inputs.append(model.bundle.preprocessing(as_picture(names[i])))
+                where.append(i)
+            except ImageError as error:
+                rows[i]["error"] = str(error)
+        middle = time.perf_counter()
+        for i, best in zip(where, model.predict_inputs(inputs, top) if inputs else [], strict=True):
+            rows[i]["classes"] = [{"name": p.name, "probability": round(p.probability, 6)} for p in best]
+        spent["preprocessing"] += middle - began
+        spent["inference"] += time.perf_counter() - middle
+    count = max(sum(1 for row in rows if not row["error"]), 1)
+    return rows, {name: round(1000 * seconds / count, 2) for name, seconds in spent.items()}
+
+
+def _table(rows: list[dict[str, Any]], top: int) -> str:
+    from ..evaluation.records import csv_text
+
+    header = [
+        "file",
+        *(f"{what}_{k}" for k in range(1, top + 1) for what in ("class", "probability")),
+        "error",
+    ]
+    body = []
+    for row in rows:
+        pairs = [value for c in row["classes"] for value in (c["name"], f"{c['probability']:.6f}")]
+        body.append([row["file"], *pairs, *[""] * (2 * top - len(pairs)), row["error"] or ""])
+    return csv_text(header, body)
+
+
+def _print_predictions(rows: list[dict[str, Any]], times: dict[str, float]) -> None:
+    out = console()
+    for row in rows:
+        out.print(shown(row["file"]))
+        if row["error"]:
+            out.print(f"  not read: {shown(row['error'])}")
+        for c in row["classes"]:
+            bar = "█" * round(30 * c["probability"])
+            out.print(f"  {100 * c['probability']:6.2f} %  {shown(c['name']):<24} {bar}")
+    each = ", ".join(f"{name} {value:.1f} ms" for name, value in times.items())
+    out.print(f"\n{len(rows)} pictures; per picture: {each}")

@@ -1,0 +1,184 @@
+"""Batches: the order of (seed, epoch), decoded by workers where there are any, the same for any number of them."""
+
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from ..errors import DataError
+from ..recipe import Augmentation
+from .images import ImageError
+from .preprocessing import Preprocessing
+from .randomness import order
+from .sources import Arrays, Source
+from .transforms import augment, random_view
+
+Key = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images (N, C, H, W) float32, labels (N,) int64, the samples' indices, and what could not be read: (name, why)."""
+
+    images: Tensor
+    labels: Tensor
+    indices: NDArray[np.int64]
+    bad: tuple[tuple[str, str], ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def fitted(source: Source, preprocessing: Preprocessing) -> Source:
+    """A source in memory whose images have the network's size already; files stay as they are."""
+    if not isinstance(source, Arrays):
+        return source
+    size, channels = preprocessing.size, preprocessing.channels
+    if source.images.shape[1:] == (size, size, channels):
+        return source
+    views = np.stack([preprocessing.view(source.picture(i)) for i in range(len(source))])
+    return Arrays(views, source.labels, source.part)
+
+
+class _Pictures(Dataset[Batch]):
+    """Answers lists of (epoch, index) with batches; epoch −1 asks for the picture as testing sees it."""
+
+    def __init__(self, source: Source, preprocessing: Preprocessing, augmentation: Augmentation, seed: int) -> None:
+        self.source = fitted(source, preprocessing)
+        self.preprocessing = preprocessing
+        self.augmentation = augmentation
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitems__(self, keys: list[Key]) -> Batch:
+        epoch = keys[0][0]
+        indices = np.array([index for _, index in keys], dtype=np.int64)
+        pixels, used, bad = self._pixels(epoch, indices)
+        if epoch < 0:
+            images = self.preprocessing.normalise(pixels)
+        else:
+            images = augment(pixels, indices, epoch, self.seed, self.augmentation, self.preprocessing)
+        labels = torch.from_numpy(self.source.labels[used])
+        return Batch(torch.from_numpy(images), labels, used, tuple(bad))
+
+    def _pixels(self, epoch: int, indices: NDArray[np.int64]) -> tuple[NDArray, NDArray, list[tuple[str, str]]]:
+        if isinstance(self.source, Arrays):
+            return self.source.images[indices], indices, []
+        bad: list[tuple[str, str]] = []
+        rows = [self._picture(epoch, int(index), bad) for index in indices]
+        kept = [row for row in rows if row is not None]
+        size, channels = self.preprocessing.size, self.preprocessing.channels
+        pixels = np.stack([view for view, _ in kept]) if kept else np.zeros((0, size, size, channels), np.uint8)
+        return pixels, np.array([index for _, index in kept], dtype=np.int64), bad
+
+    def _picture(self, epoch: int, index: int, bad: list[tuple[str, str]]) -> tuple[NDArray, int] | None:
+        """Picture INDEX; in training the next readable one takes the place of a bad one, in testing none does."""
+        count = len(self.source)
+        for candidate in range(index, index + (count if epoch >= 0 else 1)):
+            candidate %= count
+            try:
+                picture = self.source.picture(candidate)
+                if epoch < 0:
+                    return self.preprocessing.view(picture), candidate
+                key = (self.seed, epoch, candidate)
+                return random_view(picture, key, self.augmentation, self.preprocessing), candidate
+            except ImageError as error:
+                bad.append((self.source.name(candidate), str(error)))
+        if epoch >= 0:
+            raise DataError(f"no picture can be read; the first is {bad[0][0]}: {bad[0][1]}")
+        return None
+
+
+class _Order(Sampler[list[Key]]):
+    """Lists of (epoch, index): training goes on from a batch of an epoch to the end of the last epoch."""
+
+    def __init__(self, count: int, batch_size: int, start: tuple[int, int], epochs: int, seed: int) -> None:
+        self.count, self.batch_size, self.start, self.epochs, self.seed = (
+            count,
+            batch_size,
+            start,
+            epochs,
+            seed,
+        )
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        first_epoch, first_batch = self.start
+        for epoch in range(first_epoch, self.epochs):
+            samples = order(self.seed, epoch, self.count)
+            for batch in range(first_batch, batches_per_epoch(self.count, self.batch_size)):
+                chosen = samples[batch * self.batch_size : (batch + 1) * self.batch_size]
+                yield [(epoch, int(index)) for index in chosen]
+            first_batch = 0
+
+
+def batches_per_epoch(count: int, batch_size: int) -> int:
+    """Updates in an epoch: the last, partial batch counts unless it is a single image, which BN cannot train on."""
+    full, rest = divmod(count, batch_size)
+    return full + (rest > 1) or 1
+
+
+def _same(batch: Any) -> Any:
+    return batch
+
+
+def _quiet_worker(worker: int) -> None:
+    """Ctrl-C goes to the whole process group; the main process decides what it means."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    torch.set_num_threads(1)
+
+
+def _load(pictures: _Pictures, keys: Sampler[list[Key]] | list[list[Key]], workers: int) -> Iterator[Batch]:
+    loader = DataLoader(
+        pictures,
+        batch_sampler=keys,
+        num_workers=workers,
+        collate_fn=_same,
+        worker_init_fn=_quiet_worker if workers else None,
+    )
+    return iter(loader)
+
+
+def training_batches(
+    source: Source,
+    preprocessing: Preprocessing,
+    augmentation: Augmentation,
+    seed: int,
+    plan: tuple[int, int, tuple[int, int]],
+    workers: int = 0,
+) -> Iterator[Batch]:
+    """Augmented batches; PLAN is (batch size, epochs, (first epoch, first batch)). Workers change nothing but speed."""
+    batch_size, epochs, start = plan
+    pictures = _Pictures(source, preprocessing, augmentation, seed)
+    return _load(pictures, _Order(len(source), batch_size, start, epochs, seed), workers)
+
+
+def testing_batches(
+    source: Source, preprocessing: Preprocessing, batch_size: int = 128, workers: int = 0
+) -> Iterator[Batch]:
+    """Every image once, in order; a file that cannot be read is left out and named in its batch's `bad`."""
+    pictures = _Pictures(source, preprocessing, Augmentation(crop="none", flip="none"), 0)
+    starts = range(0, len(source), batch_size)
+    keys = [[(-1, index) for index in range(s, min(s + batch_size, len(source)))] for s in starts]
+    return _load(pictures, keys, workers)
+
+
+def mean_image(source: Source, preprocessing: Preprocessing) -> NDArray[np.float64]:
+    """The mean of the pictures as testing sees them, (size, size, channels) in 0..1."""
+    plain = Preprocessing(
+        preprocessing.size, preprocessing.channels, preprocessing.fit, preprocessing.crop_pct,
+        preprocessing.interpolation, mean=(0.0,) * preprocessing.channels, std=(1.0,) * preprocessing.channels,
+    )  # fmt: skip
+    total, count = np.zeros((plain.channels, plain.size, plain.size), np.float64), 0
+    for batch in testing_batches(source, plain, 512):
+        total += batch.images.numpy().sum(0, dtype=np.float64)
+        count += len(batch)
+    return np.moveaxis(total / count, 0, -1)

@@ -1,0 +1,106 @@
+"""From a picture of any size to the network's input: one value for evaluate, predict, serve and export. No torch."""
+
+import base64
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from .images import ImageError
+
+# Channel means and standard deviations of RGB in 0..1; CIFAR's are those of the data set, not of per-image values.
+NORMALIZATIONS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "cifar10": ((0.49140, 0.48216, 0.44653), (0.24703, 0.24349, 0.26159)),
+    "none": ((0.0,), (1.0,)),
+}
+_FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+_MAX_RESIZED_PIXELS = 4_000_000
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How a picture becomes an input of shape (channels, size, size).
+
+    fit: "crop" resizes the shorter side to size / crop_pct and takes the centre; "pad" resizes the longer side to
+    size and fills up with the mean colour; "squash" resizes both. mean, std: per channel, of values in 0..1.
+    pixel_mean: base64 of a float32 (size, size, channels) mean image in 0..1, subtracted instead of `mean`
+    (he2015 section 4.2). Resizing is Pillow's, with antialiasing.
+    """
+
+    size: int = 224
+    channels: int = 3
+    fit: Literal["crop", "pad", "squash"] = "crop"
+    crop_pct: float = 0.875
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    mean: tuple[float, ...] = NORMALIZATIONS["imagenet"][0]
+    std: tuple[float, ...] = NORMALIZATIONS["imagenet"][1]
+    pixel_mean: str | None = None
+
+    def view(self, image: Image.Image) -> NDArray[np.uint8]:
+        """What the network sees of a picture, uint8 (size, size, channels). Raises ImageError for absurd shapes."""
+        image = image.convert("L" if self.channels == 1 else "RGB")
+        if image.size != (self.size, self.size):
+            image = {"crop": self._crop, "pad": self._pad, "squash": self._squash}[self.fit](image)
+        return np.asarray(image, dtype=np.uint8).reshape(self.size, self.size, self.channels)
+
+    def normalise(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """uint8 (…, H, W, channels) → float32 (…, channels, H, W)."""
+        return np.ascontiguousarray(np.moveaxis(pixels * self.scale - self.offset, -1, -3))
+
+    def __call__(self, image: Image.Image) -> NDArray[np.float32]:
+        """The network's input for a picture, float32 (channels, size, size)."""
+        return self.normalise(self.view(image))
+
+    @cached_property
+    def scale(self) -> NDArray[np.float32]:
+        """Factor of a byte per channel: 1 / (255 · std)."""
+        return (1 / (255 * np.asarray(self.std, np.float64))).astype(np.float32)
+
+    @cached_property
+    def offset(self) -> NDArray[np.float32]:
+        """What is subtracted after scaling: mean / std, per channel or per pixel."""
+        mean = np.asarray(self.mean, np.float64)
+        if self.pixel_mean is not None:
+            flat = np.frombuffer(base64.b64decode(self.pixel_mean), "<f4")
+            mean = flat.reshape(self.size, self.size, self.channels).astype(np.float64)
+        return (mean / np.asarray(self.std, np.float64)).astype(np.float32)
+
+    def with_pixel_mean(self, mean: NDArray[np.floating]) -> "Preprocessing":
+        """The same with a mean image, (size, size, channels) in 0..1, and no division by a deviation."""
+        data = base64.b64encode(np.asarray(mean, "<f4").tobytes()).decode()
+        channel = tuple(round(float(m), 6) for m in mean.mean(axis=(0, 1)))
+        return replace(self, pixel_mean=data, mean=channel, std=(1.0,) * self.channels)
+
+    def _crop(self, image: Image.Image) -> Image.Image:
+        short = max(self.size, int(self.size / self.crop_pct))
+        image = self._resized(image, short / min(image.size), min(image.size), short)
+        left, top = (image.width - self.size) // 2, (image.height - self.size) // 2
+        return image.crop((left, top, left + self.size, top + self.size))
+
+    def _pad(self, image: Image.Image) -> Image.Image:
+        image = self._resized(image, self.size / max(image.size), max(image.size), self.size)
+        colour = tuple(round(255 * m) for m in self.mean)
+        sheet = Image.new(image.mode, (self.size, self.size), colour if self.channels > 1 else colour[0])
+        sheet.paste(image, ((self.size - image.width) // 2, (self.size - image.height) // 2))
+        return sheet
+
+    def _squash(self, image: Image.Image) -> Image.Image:
+        return image.resize((self.size, self.size), _FILTERS[self.interpolation])
+
+    def _resized(self, image: Image.Image, factor: float, side: int, target: int) -> Image.Image:
+        width, height = (target if s == side else max(1, int(s * factor)) for s in image.size)
+        if width * height > _MAX_RESIZED_PIXELS:
+            raise ImageError(f"{image.width} x {image.height} is too long and thin to resize; use --fit squash")
+        return image if (width, height) == image.size else image.resize((width, height), _FILTERS[self.interpolation])
+
+
+def normalization(name: str, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and deviation called NAME for images of so many channels; gray gets the average of the colours."""
+    mean, std = NORMALIZATIONS[name]
+    if len(mean) == channels:
+        return mean, std
+    return (float(np.mean(mean)),) * channels, (float(np.mean(std)),) * channels

@@ -1,0 +1,1 @@
+"""Testing: protocols, exact metrics."""

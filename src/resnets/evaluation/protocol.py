@@ -1,0 +1,25 @@
+"""Test protocols: which views of an image are scored, and how scores become one answer."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """A test protocol by name; "1-crop" scores the one view that the model's preprocessing gives."""
+
+    name: str = "1-crop"
+
+
+PROTOCOLS = {"1-crop": Protocol()}
+
+
+@torch.inference_mode()
+def scores(models: Sequence[nn.Module], images: Tensor) -> Tensor:
+    """Scores (N, classes): the logits of one model, or the averaged softmax of several (correctness point 31)."""
+    if len(models) == 1:
+        return models[0](images).float()
+    return torch.stack([model(images).float().softmax(1) for model in models]).mean(0)

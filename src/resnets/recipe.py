@@ -1,0 +1,214 @@
+"""One run as a value: network, data, augmentation, training. No torch."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from typing import Any, Literal, TypeVar
+
+from .errors import UsageError, unknown
+from .spec import AnyNetwork
+
+Interpolation = Literal["bilinear", "bicubic"]
+Fit = Literal["crop", "pad", "squash"]
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What happens to a training image.
+
+    crop: "pad" adds `pad` pixels on each side and takes a random window of the old size (he2015 section 4.2);
+        "resized" takes a random window of at least `min_area` of the picture, aspect ratio 3/4 to 4/3, resized;
+        "none" does what testing does. border: "after" pads zeros after normalisation, "before" pads black.
+    flip: "random" mirrors half of the images; "alternating" mirrors each image every other epoch.
+    """
+
+    crop: Literal["pad", "resized", "none"] = "pad"
+    pad: int = 4
+    border: Literal["after", "before"] = "after"
+    min_area: float = 0.35
+    flip: Literal["none", "random", "alternating"] = "random"
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a network is trained: SGD with momentum, rates in updates.
+
+    The run ends after `updates`, or after `epochs` where updates is 0. schedule: "steps" multiplies the rate by
+    `drop` at each milestone (update numbers); "one-cycle" rises linearly over `warmup_updates` (default: 15 % of the
+    run) and falls linearly to 0; "cosine" falls along a half cosine; "plateau" multiplies by `drop` when the
+    validation error (else the training error) has not fallen for `patience` epochs.
+    warmup: "until-error" stays at `warmup_lr` until the training error of 100 updates is below 80 % (he2015 section
+    4.2, 110 layers), "updates" for `warmup_updates` (he2016 appendix); both then go on with `lr`.
+    decay: which parameters decay; "no-norm-bias" exempts BN and biases. ema: decay of the averaged weights that are
+    tested and kept, 0 for none. precision: "bf16" computes under autocast, weights stay float32.
+    body_lr: factor of the rate for everything but the classifier (fine-tuning). head_epochs: epochs at the start in
+    which only the classifier learns and the body stays in eval mode.
+    """
+
+    epochs: int = 30
+    updates: int = 0
+    batch_size: int = 128
+    lr: float = 0.1
+    schedule: Literal["steps", "one-cycle", "cosine", "plateau", "constant"] = "one-cycle"
+    milestones: tuple[int, ...] = ()
+    drop: float = 0.1
+    patience: int = 5
+    warmup: Literal["none", "until-error", "updates"] = "none"
+    warmup_lr: float = 0.01
+    warmup_updates: int = 0
+    momentum: float = 0.9
+    nesterov: bool = False
+    weight_decay: float = 1e-4
+    decay: Literal["all", "no-norm-bias"] = "all"
+    label_smoothing: float = 0.0
+    ema: float = 0.0
+    precision: Literal["fp32", "bf16"] = "fp32"
+    channels_last: bool = False
+    fan: Literal["fan_in", "fan_out"] = "fan_in"
+    zero_last_scale: bool = False
+    body_lr: float = 1.0
+    head_epochs: int = 0
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides the result of a run but the machine.
+
+    size: side of the network's input in pixels. normalize: a name of `data.preprocessing.NORMALIZATIONS` or
+    "pixel-mean", the mean image of the training set. val, test: fractions held out where the data has no such part
+    (None: the data set's own habit), chosen by `split_seed`. watch_test logs the test error per epoch;
+    nothing reads it. max_bad: fraction of unreadable images that stops the run. weights, origin: what to start from.
+    """
+
+    name: str
+    network: AnyNetwork
+    data: str
+    seed: int = 0
+    size: int = 32
+    normalize: str = "cifar10"
+    fit: Fit = "crop"
+    crop_pct: float = 1.0
+    interpolation: Interpolation = "bilinear"
+    val: float | None = None
+    test: float | None = None
+    split_seed: int = 0
+    watch_test: bool = False
+    max_bad: float = 0.01
+    weights: str = ""
+    origin: str = ""
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    training: Training = field(default_factory=Training)
+
+
+def paper(network: AnyNetwork, data: str) -> Recipe:
+    """The CIFAR recipe of he2015 section 4.2: 64k updates of 128, 0.1 divided at 32k and 48k, per-pixel mean."""
+    training = Training(
+        updates=64_000,
+        schedule="steps",
+        milestones=(32_000, 48_000),
+        warmup="until-error" if network.layers >= 110 else "none",
+    )
+    return Recipe(
+        "paper",
+        network,
+        data,
+        size=network.size,
+        normalize="pixel-mean",
+        val=0.0,
+        watch_test=True,
+        training=training,
+    )
+
+
+def quick(network: AnyNetwork, data: str) -> Recipe:
+    """Good in minutes: one-cycle, Nesterov momentum, averaged weights, no decay on BN and biases, bf16."""
+    training = Training(
+        epochs=30,
+        lr=0.4,
+        nesterov=True,
+        weight_decay=3e-4,
+        decay="no-norm-bias",
+        ema=0.998,
+        precision="bf16",
+        channels_last=True,
+    )
+    small = Recipe(
+        "quick",
+        network,
+        data,
+        size=network.size,
+        augmentation=Augmentation(flip="alternating"),
+        training=training,
+    )
+    return small if network.size < 64 else _photographs(small)
+
+
+def _photographs(recipe: Recipe) -> Recipe:
+    """The same for photographs: smaller inputs than ImageNet's, random resized crops, smaller batches."""
+    return change(
+        recipe, size=128, normalize="imagenet", crop_pct=0.875, crop="resized", flip="random",
+        batch_size=32, lr=0.05, weight_decay=1e-4, label_smoothing=0.1, ema=0.99,
+    )  # fmt: skip
+
+
+def finetune(network: AnyNetwork, data: str) -> Recipe:
+    """From published or own weights: the classifier alone first, then the body at a tenth of its rate."""
+    return change(
+        quick(network, data),
+        name="finetune",
+        size=network.size,
+        epochs=8,
+        head_epochs=1,
+        lr=0.02,
+        body_lr=0.1,
+    )
+
+
+RECIPES: dict[str, Callable[[AnyNetwork, str], Recipe]] = {
+    "paper": paper,
+    "quick": quick,
+    "finetune": finetune,
+}
+
+
+def recipe(name: str, network: AnyNetwork, data: str) -> Recipe:
+    """The recipe called NAME for a network and a data set. Raises UsageError with the nearest names."""
+    if name not in RECIPES:
+        raise unknown("recipe", name, RECIPES)
+    return RECIPES[name](network, data)
+
+
+def change(value: Recipe, **changes: Any) -> Recipe:
+    """VALUE with fields replaced, each found by its own name in the recipe, its augmentation or its training."""
+    known: dict[str, str] = {}
+    for part in ("training", "augmentation", ""):
+        owner = getattr(value, part) if part else value
+        known |= {f.name: part for f in fields(owner)}
+    for name in changes:
+        if name not in known:
+            raise unknown("recipe field", name, known)
+    inner = {
+        part: replace(getattr(value, part), **{k: v for k, v in changes.items() if known[k] == part})
+        for part in ("training", "augmentation")
+    }
+    assert all(is_dataclass(v) for v in inner.values())
+    return replace(value, **inner, **{k: v for k, v in changes.items() if known[k] == ""})
+
+
+T = TypeVar("T")
+
+
+def as_json(value: Any) -> dict[str, Any]:
+    """A frozen value as plain data for JSON."""
+    return asdict(value)
+
+
+def from_json(kind: type[T], data: Any, where: str) -> T:
+    """Plain data as a value of KIND; an unknown key or a wrong type raises UsageError with the first of them."""
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(kind).validate_python(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise UsageError(f"{where}: {place}: {first['msg']}") from error

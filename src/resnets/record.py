@@ -1,0 +1,176 @@
+"""What a run folder says of its run: recipe, environment, split, result."""
+
+import csv
+import io
+import json
+import os
+import platform
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL
+import torch
+import torchvision
+
+from . import __version__, files
+from .data.sources import Files, Source
+from .errors import DataError, UsageError, WeightsError, safe_text
+from .evaluation.records import csv_text
+from .recipe import Recipe, as_json, from_json
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run came to; `test_error` (percent) is that of the kept model, None where nothing was held out.
+
+    model: "best" (chosen on validation data) or "last". seconds: training, validation and saving, over all sittings.
+    """
+
+    run: str
+    network: str
+    data: str
+    recipe: str
+    seed: int
+    updates: int
+    epochs: int
+    model: str
+    val_error: float | None
+    test_error: float | None
+    test_images: int
+    test_mistakes: int | None
+    worst_class: dict[str, Any] | None
+    bad_files: int
+    seconds: float
+    images_per_second: float
+    evaluation: str | None = None
+
+    @property
+    def path(self) -> Path:
+        """The run folder."""
+        return Path(self.run)
+
+
+def read_result(folder: Path) -> Result | None:
+    """The result of a finished run, None while there is none."""
+    path = folder / "result.json"
+    if not path.exists():
+        return None
+    try:
+        return replace(Result(**json.loads(path.read_bytes())), run=str(folder))
+    except (ValueError, TypeError) as error:
+        raise UsageError(f"{path} is damaged; remove it and run: resnets resume {folder}") from error
+
+
+def read_recipe(folder: Path) -> Recipe:
+    """The recipe of the run in FOLDER. Raises UsageError where there is none."""
+    path = folder / "recipe.json"
+    try:
+        data = json.loads(path.read_bytes())
+    except OSError as error:
+        raise UsageError(f"{safe_text(str(folder))} is no run folder: it has no recipe.json") from error
+    except ValueError as error:
+        raise UsageError(f"{safe_text(str(path))} is damaged: {error}") from error
+    return from_json(Recipe, data, str(path))
+
+
+def keep_recipe(folder: Path, recipe: Recipe) -> None:
+    """Write recipe.json and environment.json once; later sittings must bring the same recipe."""
+    path, mine = folder / "recipe.json", json.loads(json.dumps(as_json(recipe)))
+    if not path.exists():
+        files.write_json(folder / "environment.json", environment())
+        files.write_json(path, mine)
+        return
+    kept = json.loads(path.read_bytes())
+    if kept != mine:
+        differences = [f"{key} was {old}, is {new}" for key, old, new in _differences(kept, mine)]
+        raise UsageError(f"{folder} holds a run of another recipe ({'; '.join(differences[:4])}); choose another --out")
+
+
+def _differences(old: Any, new: Any, at: str = "") -> list[tuple[str, Any, Any]]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = [*old, *(key for key in new if key not in old)]
+        return [row for key in keys for row in _differences(old.get(key), new.get(key), f"{at}.{key}" if at else key)]
+    return [] if old == new else [(at, old, new)]
+
+
+def keep_split(folder: Path, parts: dict[str, Source], data: str) -> None:
+    """Write split.csv once for data in files; later sittings must find the same files. Raises DataError."""
+    stored = {name: part for name, part in parts.items() if isinstance(part, Files)}
+    rows = [[n, s, part] for part, source in stored.items() for n, s in zip(source.names, source.sizes, strict=True)]
+    if not rows:
+        return
+    path, text = folder / "split.csv", csv_text(["file", "bytes", "part"], rows)
+    if not path.exists():
+        files.write_file(path, text.encode())
+    elif (kept := path.read_text()) != text:
+        raise DataError(f"{data} has changed since the run began: {_changes(kept, text)}; choose another --out")
+
+
+def _changes(old: str, new: str) -> str:
+    before, after = ({row[0]: row[1:] for row in csv.reader(io.StringIO(text))} for text in (old, new))
+    added, removed = sorted(after.keys() - before.keys()), sorted(before.keys() - after.keys())
+    changed = sorted(name for name in before.keys() & after.keys() if before[name] != after[name])
+    few = ", ".join((added + removed + changed)[:5])
+    return f"+{len(added)} -{len(removed)} ~{len(changed)} files ({few})"
+
+
+def trained_on(folder: Path) -> dict[tuple[str, int], str]:
+    """The part of every (file, bytes) in a run's split.csv; empty where the data was not in files."""
+    path = folder / "split.csv"
+    if not path.exists():
+        return {}
+    rows = csv.reader(io.StringIO(path.read_text()))
+    next(rows)
+    return {(name, int(size)): part for name, size, part in rows}
+
+
+def build() -> dict[str, Any]:
+    """What bit-equality needs to be the same: versions, processor and threads."""
+    return {
+        "torch": torch.__version__,
+        "processor": platform.processor() or platform.machine(),
+        "capability": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def environment() -> dict[str, Any]:
+    """The machine and the versions that a run began with."""
+    return {
+        "resnets": __version__,
+        **build(),
+        "torchvision": torchvision.__version__,
+        "numpy": np.__version__,
+        "pillow": PIL.__version__,
+        "python": sys.version.split()[0],
+        "platform": platform.platform(),
+        "cores": os.cpu_count(),
+        "command": " ".join(map(safe_text, sys.argv)),
+    }
+
+
+def resolve(path: str | Path) -> Path:
+    """PATH as a folder that exists; `…/latest` is the newest run in its folder. Raises UsageError."""
+    path = Path(path)
+    if path.name == "latest" and not path.exists():
+        runs = [entry.parent for entry in path.parent.glob("*/recipe.json")]
+        if not runs:
+            raise UsageError(f"no run in {path.parent}/ yet; make one with: resnets train digits")
+        return max(runs, key=lambda run: ((run / "recipe.json").stat().st_mtime_ns, run.name))
+    if not path.is_dir():
+        raise UsageError(f"{safe_text(str(path))} is no folder; give a run folder or a model folder")
+    return path
+
+
+def model_folder(path: str | Path) -> Path:
+    """The model folder that PATH means: itself, or a run's best/ where validation chose one, else last/."""
+    folder = resolve(path)
+    for candidate in (folder, folder / "best", folder / "last"):
+        if (candidate / "config.json").is_file():
+            return candidate
+    if (folder / "recipe.json").is_file():
+        raise WeightsError(f"{folder} has no model yet; finish it with: resnets resume {folder}")
+    raise WeightsError(f"{safe_text(str(folder))} holds no model: config.json is missing")

@@ -1,0 +1,1 @@
+"""Training: the generator loop, optimizer, schedule, checkpoints."""
