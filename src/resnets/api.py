@@ -74,7 +74,7 @@ def run_folder(recipe: Recipe) -> Path:
     return Path("runs") / f"{stamp}-{name_of(recipe.network)}-{Path(recipe.data).resolve().name}"
 
 
-def train(data: str, *, out: str | Path | None = None, workers: int = 0, **choices: Any) -> Result:
+def train(data: str, *, out: str | Path | None = None, workers: int | None = None, **choices: Any) -> Result:
     """Train a network on DATA, test it and keep it in OUT (default: a new folder below runs/).
 
     choices: `network`, `recipe`, and any field of the recipe, such as epochs=5 or lr=0.1. A folder that holds the same
@@ -84,13 +84,13 @@ def train(data: str, *, out: str | Path | None = None, workers: int = 0, **choic
     return execute(recipe, Path(out) if out else run_folder(recipe), Machine(workers))
 
 
-def resume(run: str | Path, *, workers: int = 0) -> Result:
+def resume(run: str | Path, *, workers: int | None = None) -> Result:
     """Go on with a run where its last checkpoint is. Raises UsageError for a folder that is no run."""
     folder = resolve(run)
     return execute(read_recipe(folder), folder, Machine(workers))
 
 
-def resumed_events(run: str | Path, workers: int = 0) -> Iterator[Event]:
+def resumed_events(run: str | Path, workers: int | None = None) -> Iterator[Event]:
     """The events of `resume`."""
     folder = resolve(run)
     return events(read_recipe(folder), folder, Machine(workers))

@@ -114,6 +114,8 @@ def load(folder: Path) -> Bundle:
         tensors, _ = read_safetensors((folder / "model.safetensors").read_bytes())
     except OSError as error:
         raise WeightsError(f"{where}/model.safetensors: {error.strerror}") from error
+    except WeightsError as error:
+        raise WeightsError(f"{where}/model.safetensors: {error}") from error
     _check(network, tensors, names, where)
     return Bundle(network, tensors, tuple(map(str, names)), preprocessing, own.get("facts", {}))
 

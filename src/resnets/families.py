@@ -167,7 +167,7 @@ FAMILIES = (
     ),
 )
 
-_NAME = re.compile(r"([a-z_]*?)(\d+)((?:_[a-z0-9_]+)?)")
+_NAME = re.compile(r"([a-z_]*?)([1-9][0-9]{0,4})((?:_[a-z0-9_]+)?)")
 
 
 def network(name: str) -> AnyNetwork:
@@ -230,11 +230,21 @@ def _same_shape(row: AnyNetwork, value: AnyNetwork) -> bool:
 
 
 def _names_in(family: Family, value: Network) -> Iterator[str]:
-    depth = value.layers
+    depth, unit = value.layers, value.unit
     if family.build is imagenet and depth not in family.depths:
         return
-    for rows in product(*(("", *SUFFIXES[group]) for group in family.suffixes)):
+    try:
+        row = family.build(depth, unit)
+    except UsageError:  # the formula of the family has no such depth
+        return
+    if not _same_shape(row, value):
+        return
+    fitting = ([row for row in SUFFIXES[group] if _has(unit, SUFFIXES[group][row])] for group in family.suffixes)
+    for rows in product(*(("", *group) for group in fitting)):
         suffix = "".join(f"_{row}" for row in rows if row)
-        unit = _with_suffix(family, family.unit(depth), suffix)
-        if unit and unit == value.unit and _same_shape(family.build(depth, unit), value):
+        if _with_suffix(family, family.unit(depth), suffix) == unit:
             yield f"{family.prefix}{depth}{suffix}"
+
+
+def _has(unit: Unit, change: dict[str, Any]) -> bool:
+    return all(getattr(unit, name) == value for name, value in change.items())

@@ -1,10 +1,11 @@
 """One run as a value: network, data, augmentation, training. No torch."""
 
+import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
-from .errors import UsageError, unknown
+from .errors import UsageError, safe_text, unknown
 from .spec import AnyNetwork
 
 Interpolation = Literal["bilinear", "bicubic"]
@@ -186,12 +187,12 @@ def change(value: Recipe, **changes: Any) -> Recipe:
     for name in changes:
         if name not in known:
             raise unknown("recipe field", name, known)
-    inner = {
+    value = replace(value, **{k: v for k, v in changes.items() if known[k] == ""})
+    inner: dict[str, Any] = {
         part: replace(getattr(value, part), **{k: v for k, v in changes.items() if known[k] == part})
         for part in ("training", "augmentation")
     }
-    assert all(is_dataclass(v) for v in inner.values())
-    return replace(value, **inner, **{k: v for k, v in changes.items() if known[k] == ""})
+    return replace(value, **inner)
 
 
 T = TypeVar("T")
@@ -203,12 +204,30 @@ def as_json(value: Any) -> dict[str, Any]:
 
 
 def from_json(kind: type[T], data: Any, where: str) -> T:
-    """Plain data as a value of KIND; an unknown key or a wrong type raises UsageError with the first of them."""
+    """Plain data as a value of KIND; an unknown key or a wrong type raises UsageError with the first of them.
+
+    Types are those of JSON: "128" and true are no numbers.
+    """
     from pydantic import TypeAdapter, ValidationError
 
     try:
-        return TypeAdapter(kind).validate_python(data)
+        value = TypeAdapter(kind).validate_json(json.dumps(data), strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise UsageError(f"{where}: {place}: {first['msg']}") from error
+        raise UsageError(safe_text(": ".join(filter(None, (where, place, first["msg"]))))) from error
+    _refuse_unknown(value, data, where)
+    return value
+
+
+def _refuse_unknown(value: Any, data: Any, where: str) -> None:
+    """Raise UsageError for the first key of DATA that VALUE, made from it, has no field for."""
+    if isinstance(value, tuple):
+        for inner, given in zip(cast("tuple[Any, ...]", value), data, strict=True):
+            _refuse_unknown(inner, given, where)
+    elif is_dataclass(value):
+        known = {f.name for f in fields(value)}
+        for key, given in data.items():
+            if key not in known:
+                raise UsageError(f"{safe_text(where)}: {unknown('field', key, known)}")
+            _refuse_unknown(getattr(value, key), given, where)

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import sys
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,13 @@ class Result:
         """The run folder."""
         return Path(self.run)
 
+    def __str__(self) -> str:
+        error = self.test_error if self.test_error is not None else self.val_error
+        what = "test" if self.test_error is not None else "validation"
+        figure = f"{what} error {error:.2f} %" if error is not None else "not tested"
+        cost = f"{self.updates} updates in {self.seconds:.0f} s"
+        return f"{self.network} on {self.data}: {figure} after {cost}, in {self.run}"
+
 
 def read_result(folder: Path) -> Result | None:
     """The result of a finished run, None while there is none."""
@@ -78,15 +86,30 @@ def read_recipe(folder: Path) -> Recipe:
 
 def keep_recipe(folder: Path, recipe: Recipe) -> None:
     """Write recipe.json and environment.json once; later sittings must bring the same recipe."""
-    path, mine = folder / "recipe.json", json.loads(json.dumps(as_json(recipe)))
-    if not path.exists():
-        files.write_json(folder / "environment.json", environment())
-        files.write_json(path, mine)
-        return
-    kept = json.loads(path.read_bytes())
-    if kept != mine:
-        differences = [f"{key} was {old}, is {new}" for key, old, new in _differences(kept, mine)]
+    path = folder / "recipe.json"
+    if path.exists():
+        return check_recipe(folder, recipe)
+    files.write_json(folder / "environment.json", environment())
+    files.write_json(path, as_json(recipe))
+
+
+def check_recipe(folder: Path, recipe: Recipe) -> None:
+    """Raise UsageError where the run in FOLDER has another recipe; what the network takes from the data is left out."""
+    mine = json.loads(json.dumps(as_json(recipe)))
+    kept = json.loads((folder / "recipe.json").read_bytes())
+    for name in ("classes", "channels", "size"):
+        mine["network"][name] = kept["network"][name]
+    differences = [f"{key} was {old}, is {new}" for key, old, new in _differences(kept, mine)]
+    if differences:
         raise UsageError(f"{folder} holds a run of another recipe ({'; '.join(differences[:4])}); choose another --out")
+
+
+def forget(folder: Path) -> None:
+    """Remove the folder of a run that never began, so that a wrong command leaves nothing behind."""
+    with suppress(OSError):
+        if [entry.name for entry in folder.iterdir()] == [".lock"]:
+            (folder / ".lock").unlink()
+            folder.rmdir()
 
 
 def _differences(old: Any, new: Any, at: str = "") -> list[tuple[str, Any, Any]]:

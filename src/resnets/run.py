@@ -4,7 +4,7 @@ import logging
 import signal
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +14,19 @@ from torch import Tensor
 from . import bundle, files
 from .bundle import Bundle
 from .classification import Classification
-from .data.batches import batches_per_epoch, mean_image
+from .data.batches import batches_per_epoch
 from .data.datasets import Dataset, Holdout, open_dataset
-from .data.preprocessing import NORMALIZATIONS, Preprocessing, normalization
+from .data.preprocessing import Preprocessing
 from .data.randomness import fold
-from .data.sources import Arrays
-from .errors import DataError, Interrupted, unknown
+from .errors import DataError, Interrupted
 from .evaluation.evaluate import check_bad
 from .evaluation.metrics import Counts
 from .evaluation.records import Answers, write
 from .families import name_of
-from .models import create_model, load_weights
-from .models.weights import fit_weights
+from .models import create_model
 from .recipe import Recipe
-from .record import Result, build, keep_recipe, keep_split, model_folder, read_result
+from .record import Result, build, check_recipe, forget, keep_recipe, keep_split, read_result
+from .start import fit_network, helpful_workers, preprocessing_of, start_from
 from .training import checkpoint
 from .training.optimizer import Average, optimizer
 from .training.schedule import Schedule
@@ -36,14 +35,15 @@ from .training.train import Best, State, Step, train
 
 log = logging.getLogger(__name__)
 _SETTLED = 5.0  # seconds after which the end of an epoch is saved
+_CHECKPOINTS = "checkpoints"
 _LATEST = 60.0  # seconds after which any update is
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What a result does not depend on: workers, and updates between checkpoints (0: by the clock)."""
+    """What a result does not depend on: workers (None: as many as help), updates between checkpoints (0: by clock)."""
 
-    workers: int = 0
+    workers: int | None = None
     save_every: int = 0
 
 
@@ -85,14 +85,18 @@ def events(recipe: Recipe, folder: Path, machine: Machine | None = None) -> Iter
     where the data has changed since the run began, Interrupted after a signal, once the state is saved.
     """
     files.probe(folder)
-    with files.lock(folder):
-        done = read_result(folder)
-        if done:
-            yield done
-            return
-        signals = Signals()
-        with signals.caught():
-            yield from _Run(recipe, folder, machine or Machine(), signals).events()
+    try:
+        with files.lock(folder):
+            done = read_result(folder)
+            if done:
+                check_recipe(folder, recipe)
+                yield done
+                return
+            signals = Signals()
+            with signals.caught():
+                yield from _Run(recipe, folder, machine or Machine(), signals).events()
+    finally:
+        forget(folder)
 
 
 class _Run:
@@ -101,29 +105,31 @@ class _Run:
     def __init__(self, recipe: Recipe, folder: Path, machine: Machine, signals: Signals) -> None:
         self.folder, self.machine, self.signals = folder, machine, signals
         self.dataset = open_dataset(recipe.data, Holdout(recipe.val, recipe.test, recipe.split_seed))
-        self.recipe = _fit_network(recipe, self.dataset)
-        keep_recipe(folder, self.recipe)
-        keep_split(folder, self.dataset.parts, recipe.data)
+        self.recipe = fit_network(recipe, self.dataset)
         self.preprocessing = preprocessing_of(self.recipe, self.dataset)
         self.notes = list(self.dataset.notes)
+        self.fingerprint = self.dataset.train.fingerprint()
         self.state = self._new_state()
+        workers = helpful_workers(self.dataset.train) if machine.workers is None else machine.workers
         self.job = Classification(
             self.state.model,
             self.recipe,
             self.dataset.train,
             self.preprocessing,
             self.dataset.classes,
-            machine.workers,
+            workers,
         )
         self.kept: dict[str, dict[str, Any]] = {}
         size = sum(tensor.numel() * tensor.element_size() for tensor in self.state.model.state_dict().values())
         files.probe(folder, 10 * size)  # two checkpoints, best and last, with optimizer and averages
+        keep_recipe(folder, self.recipe)
+        keep_split(folder, self.dataset.parts, recipe.data)
 
     def _new_state(self) -> State:
         training = self.recipe.training
         torch.manual_seed(fold(self.recipe.seed, "init"))
         model = create_model(self.recipe.network, fan=training.fan, zero_last_scale=training.zero_last_scale)
-        if self.recipe.weights:
+        if self.recipe.weights and not checkpoint.checkpoints(self.folder / _CHECKPOINTS):
             self.notes += start_from(model, self.recipe.weights, self.recipe.origin)
         model.to(memory_format=torch.channels_last if training.channels_last else torch.contiguous_format)  # type: ignore[call-overload]
         per_epoch = batches_per_epoch(len(self.dataset.train), training.batch_size)
@@ -134,7 +140,7 @@ class _Run:
 
     def events(self) -> Iterator[Event]:
         """Restore, announce, train, test, keep."""
-        state, store = self.state, self.folder / "checkpoints"
+        state, store = self.state, self.folder / _CHECKPOINTS
         files.clean(self.folder)
         files.clean(store)
         facts = checkpoint.restore(store, state) or {}
@@ -171,7 +177,7 @@ class _Run:
 
     def _compare(self, facts: dict[str, Any]) -> None:
         """Refuse other data, and say where bit-equality with an unbroken run cannot be promised."""
-        if facts and facts["data"] != self.dataset.train.fingerprint():
+        if facts and facts["data"] != self.fingerprint:
             raise DataError(f"{self.recipe.data} has changed since the run began; choose another --out")
         now = build()
         for name, value in now.items():
@@ -222,8 +228,8 @@ class _Run:
 
     def _save(self) -> None:
         self.log.sync()
-        facts = {"seconds": self._elapsed(), "data": self.dataset.train.fingerprint(), **build()}
-        checkpoint.save(self.folder / "checkpoints", self.state, facts)
+        facts = {"seconds": self._elapsed(), "data": self.fingerprint, **build()}
+        checkpoint.save(self.folder / _CHECKPOINTS, self.state, facts)
         if self.state.best:
             self._keep("best", self.state.best.tensors, {"epoch": self.state.best.epoch})
         self.saved = time.monotonic()
@@ -281,31 +287,3 @@ class _Run:
         place = f"evaluations/{self.dataset.name}-1-crop"
         write(self.folder / place, tested, answers, {"model": name, "part": "test", "protocol": "1-crop"})
         return tested.counts, place
-
-
-def _fit_network(recipe: Recipe, dataset: Dataset) -> Recipe:
-    """The recipe with the network's classes, channels and size as the data has them."""
-    channels = recipe.network.channels
-    if isinstance(dataset.train, Arrays):
-        channels = dataset.train.images.shape[-1]
-    network = replace(recipe.network, classes=len(dataset.classes), channels=channels, size=recipe.size)
-    return replace(recipe, network=network)
-
-
-def preprocessing_of(recipe: Recipe, dataset: Dataset) -> Preprocessing:
-    """The preprocessing of a recipe; "pixel-mean" is computed from the training part."""
-    channels, pixel_mean = recipe.network.channels, recipe.normalize == "pixel-mean"
-    if not pixel_mean and recipe.normalize not in NORMALIZATIONS:
-        raise unknown("normalization", recipe.normalize, [*NORMALIZATIONS, "pixel-mean"])
-    mean, std = normalization("none" if pixel_mean else recipe.normalize, channels)
-    plain = Preprocessing(recipe.size, channels, recipe.fit, recipe.crop_pct, recipe.interpolation, mean, std)
-    return plain.with_pixel_mean(mean_image(dataset.train, plain)) if pixel_mean else plain
-
-
-def start_from(model: Any, weights: str, origin: str) -> list[str]:
-    """Load a weights file, or the model of a run or model folder, into MODEL; answers what to tell the user."""
-    path = Path(weights)
-    if path.is_dir() or path.name == "latest":
-        own = bundle.load(model_folder(path))
-        return list(fit_weights(model, own.tensors, weights, own.network).notes)
-    return list(load_weights(model, path, origin or None).notes)

@@ -189,5 +189,7 @@ def _unit_text(unit: dict[str, Any]) -> str:
 def _flat(value: dict[str, Any], at: str = "") -> list[tuple[str, Any]]:
     rows: list[tuple[str, Any]] = []
     for key, entry in value.items():
+        if isinstance(entry, list | tuple) and entry and isinstance(entry[0], dict):
+            entry = {str(i + 1): " ".join(f"{k} {v}" for k, v in row.items()) for i, row in enumerate(entry)}
         rows += _flat(entry, f"{at}{key}.") if isinstance(entry, dict) else [(f"{at}{key}", entry)]
     return rows

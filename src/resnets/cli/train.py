@@ -1,6 +1,5 @@
 """`train` and `resume`."""
 
-import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,14 +20,15 @@ FIELDS = (
 class Train(Verb):
     """Train a network on a data set or a folder with one subfolder of pictures per class, test it and keep it.
 
-    The same command with the same --out goes on where it stopped. Everything else that a recipe says can be changed
-    in a recipe file (--recipe FILE.json) or in Python.
+    The same command with the same --out goes on where it stopped. The defaults shown are those of the chosen recipe;
+    `resnets train DATA --help` shows them for DATA. What has no option here is changed in a recipe file
+    (--recipe FILE.json) or in Python.
 
     examples: resnets train digits; resnets train photos/ --epochs 20;
     resnets train cifar10 --recipe paper --out runs/paper
     """
 
-    data: Positional[Annotated[str, arg(help="digits, cifar10, cifar100, synthetic, or a folder")]]
+    data: Positional[Annotated[str, arg(help="digits, cifar10, cifar100, synthetic, or a folder", metavar="DATA")]]
     out: Annotated[Path | None, arg(help="the run's folder; default: a new one below runs/")] = None
     network: Annotated[str | None, arg(help="default: cifar_resnet20 for small images, resnet18 for photographs")] = (
         None
@@ -50,7 +50,7 @@ class Train(Verb):
     weights: Annotated[str, arg(help="start from a weights file, a run or a model folder")] = ""
     origin: Annotated[str, arg(help="who published the weights file: torchvision, timm, msra …")] = ""
     max_bad: Annotated[float, arg(help="fraction of unreadable pictures that stops the run")] = 0.01
-    workers: Annotated[int, arg(help="processes that decode pictures; changes nothing but speed")] = 0
+    workers: Annotated[int | None, arg(help="processes that decode pictures; changes nothing but speed")] = None
     download: Annotated[bool, arg(help="fetch cifar10 or cifar100 into data/ first, checked by sha256")] = False
     json: Annotated[bool, arg(help="print the result as one object; progress goes to standard error")] = False
 
@@ -60,14 +60,15 @@ class Train(Verb):
         from .. import api
 
         quiet = [argument for argument in arguments if argument not in ("-h", "--help")]
-        if quiet != list(arguments):
-            return super().parse(arguments, default)
-        first = super().parse(arguments)
+        if quiet and (quiet == list(arguments) or not quiet[0].startswith("-")):
+            first = super().parse(quiet)
+        else:  # help without data: the defaults of small images
+            first = cls("cifar10")
         start = api.plan(
             first.data, first.network, first.recipe, **({"weights": first.weights} if first.weights else {})
         )
         own = {name: _field(start, name) for name in FIELDS}
-        return super().parse(arguments, dataclasses.replace(first, **own))
+        return super().parse(arguments, cls(first.data, **own))
 
     def run(self) -> int:
         """Train, showing how it goes."""
@@ -75,12 +76,11 @@ class Train(Verb):
         from ..record import resolve
         from ..run import Machine, events
 
-        if self.download:
-            _fetch(self.data)
+        data = str(_fetch(self.data)) if self.download else self.data
         changes = {name: getattr(self, name) for name in FIELDS}
         if self.weights and Path(self.weights).name == "latest":
             changes["weights"] = str(resolve(self.weights))
-        recipe = api.plan(self.data, self.network, self.recipe, **changes)
+        recipe = api.plan(data, self.network, self.recipe, **changes)
         folder = self.out or api.run_folder(recipe)
         return _follow(events(recipe, folder, Machine(self.workers)), self.json)
 
@@ -93,7 +93,7 @@ class Resume(Verb):
     """
 
     run_folder: Positional[Annotated[Path, arg(help="the run's folder", metavar="RUN")]]
-    workers: Annotated[int, arg(help="processes that decode pictures; changes nothing but speed")] = 0
+    workers: Annotated[int | None, arg(help="processes that decode pictures; changes nothing but speed")] = None
     json: Annotated[bool, arg(help="print the result as one object; progress goes to standard error")] = False
 
     def run(self) -> int:
@@ -122,10 +122,10 @@ def _follow(run: Iterator[Any], as_json: bool) -> int:
     return 0
 
 
-def _fetch(data: str) -> None:
+def _fetch(data: str) -> Path:
     from ..data.fetch import ARCHIVES, fetch
     from ..errors import unknown
 
     if data not in ARCHIVES:
         raise unknown("data set to download", data, ARCHIVES)
-    fetch(data, Path("data"))
+    return fetch(data, Path("data"))

@@ -10,8 +10,6 @@ from rich.console import Console
 
 from ..errors import safe_text
 
-EXAMPLES = "examples:\n"
-
 
 class Verb:
     """A flat frozen dataclass whose fields are options; `run` does it and answers the exit code."""
@@ -21,7 +19,7 @@ class Verb:
         """The options from the command line; tyro prints the help, and ends with exit code 2 for a wrong one."""
         given = {} if default is None else {"default": default}
         name = f"resnets {cls.__name__.lower()}"
-        return tyro.cli(cls, prog=name, args=list(arguments), **given)
+        return tyro.cli(cls, prog=name, args=list(arguments), config=(tyro.conf.FlagCreatePairsOff,), **given)
 
     def run(self) -> int:
         """Do it; the exit code."""

@@ -2,7 +2,7 @@
 
 import signal
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -40,10 +40,10 @@ def fitted(source: Source, preprocessing: Preprocessing) -> Source:
     if not isinstance(source, Arrays):
         return source
     size, channels = preprocessing.size, preprocessing.channels
-    if source.images.shape[1:] == (size, size, channels):
+    whole = preprocessing.fit != "crop" or int(size / preprocessing.crop_pct) <= size
+    if whole and source.images.shape[1:] == (size, size, channels):
         return source
-    views = np.stack([preprocessing.view(source.picture(i)) for i in range(len(source))])
-    return Arrays(views, source.labels, source.part)
+    return replace(source, images=np.stack([preprocessing.view(source.picture(i)) for i in range(len(source))]))
 
 
 class _Pictures(Dataset[Batch]):
@@ -58,7 +58,14 @@ class _Pictures(Dataset[Batch]):
     def __len__(self) -> int:
         return len(self.source)
 
-    def __getitems__(self, keys: list[Key]) -> Batch:
+    def __getitems__(self, keys: list[Key]) -> Batch | DataError:
+        """An error is handed over, not raised: a worker would wrap its message in a traceback."""
+        try:
+            return self._batch(keys)
+        except DataError as error:
+            return error
+
+    def _batch(self, keys: list[Key]) -> Batch:
         epoch = keys[0][0]
         indices = np.array([index for _, index in keys], dtype=np.int64)
         pixels, used, bad = self._pixels(epoch, indices)
@@ -144,7 +151,10 @@ def _load(pictures: _Pictures, keys: Sampler[list[Key]] | list[list[Key]], worke
         collate_fn=_same,
         worker_init_fn=_quiet_worker if workers else None,
     )
-    return iter(loader)
+    for batch in loader:
+        if isinstance(batch, DataError):
+            raise batch
+        yield batch
 
 
 def training_batches(
@@ -172,7 +182,7 @@ def testing_batches(
 
 
 def mean_image(source: Source, preprocessing: Preprocessing) -> NDArray[np.float64]:
-    """The mean of the pictures as testing sees them, (size, size, channels) in 0..1."""
+    """The mean of the pictures as testing sees them, (size, size, channels) in 0..1. Raises DataError for none."""
     plain = Preprocessing(
         preprocessing.size, preprocessing.channels, preprocessing.fit, preprocessing.crop_pct,
         preprocessing.interpolation, mean=(0.0,) * preprocessing.channels, std=(1.0,) * preprocessing.channels,
@@ -181,4 +191,6 @@ def mean_image(source: Source, preprocessing: Preprocessing) -> NDArray[np.float
     for batch in testing_batches(source, plain, 512):
         total += batch.images.numpy().sum(0, dtype=np.float64)
         count += len(batch)
+    if not count:
+        raise DataError("no picture can be read, so there is no mean image")
     return np.moveaxis(total / count, 0, -1)

@@ -12,7 +12,7 @@ import numpy as np
 from ..errors import DataError, safe_text, unknown
 from .cifar import find_cifar, read_cifar
 from .fetch import ARCHIVES
-from .folders import Scan, is_imagenet, natural_order, part_folders, scan, scan_kaggle_val
+from .folders import Scan, folders_beside, is_imagenet, natural_order, part_folders, scan, scan_kaggle_val
 from .sources import Arrays, Source, hold_out
 
 
@@ -46,14 +46,14 @@ class Holdout:
 
 
 def digits(name: str, rule: Holdout) -> Dataset:
-    """scikit-learn's 1,797 handwritten digits, 8×8 gray, 16 levels; a fifth is the test part, a tenth validates."""
+    """scikit-learn's 1,797 handwritten digits, 8×8 gray, 17 levels; a fixed fifth is the test, a tenth validates."""
     from sklearn.datasets import load_digits
 
     bunch: Any = load_digits()
     images = np.rint(bunch.images * (255 / 16)).astype(np.uint8)[..., None]
     everything = Arrays(images, bunch.target.astype(np.int64), "digits")
     classes = tuple(str(c) for c in bunch.target_names)
-    return _split("digits", classes, everything, replace(rule, val=_or(rule.val, 0.1), test=_or(rule.test, 0.2)))
+    return _fixed_test("digits", classes, everything, 0.2, replace(rule, val=_or(rule.val, 0.1)))
 
 
 def synthetic(name: str, rule: Holdout) -> Dataset:
@@ -65,7 +65,7 @@ def synthetic(name: str, rule: Holdout) -> Dataset:
     labels = np.arange(count, dtype=np.int64) % 10
     everything = Arrays(images, labels, name)
     classes = tuple(f"class{c}" for c in range(10))
-    return _split(name, classes, everything, replace(rule, val=_or(rule.val, 0.0), test=_or(rule.test, 0.25)))
+    return _fixed_test(name, classes, everything, 0.25, replace(rule, val=_or(rule.val, 0.0)))
 
 
 def cifar(folder: Path, rule: Holdout) -> Dataset:
@@ -84,20 +84,21 @@ def class_folders(folder: Path, rule: Holdout) -> Dataset:
     parts = part_folders(folder)
     scans = {part: _scan_part(part, path, folder) for part, path in parts.items()} or {"train": scan(folder)}
     classes = _classes(scans["train"], folder)
+    notes = folders_beside(folder, parts)
+    for part in ("val", "test"):
+        if part in scans and not any(scans[part].classes.values()):
+            notes.append(_without_classes(part, scans.pop(part), folder))
     for part, found in scans.items():
         _same_classes(part, found, classes, folder)
+        notes += [f"{part}: {note}" for note in found.notes] if parts else found.notes
     sources = {part: found.source(classes) for part, found in scans.items()}
-    notes = tuple(note for found in scans.values() for note in found.notes)
     dataset = Dataset(
-        folder.resolve().name, classes, sources["train"], sources.get("val"), sources.get("test"), "", notes
+        folder.resolve().name, classes, sources["train"], sources.get("val"), sources.get("test"), "", tuple(notes)
     )
-    if parts and is_imagenet(parts["train"]) and "test" not in parts:
-        return replace(
-            dataset,
-            val=None,
-            test=dataset.val,
-            split="ImageNet's folders; its validation set is the test part",
-        )
+    if parts and is_imagenet(parts["train"]) and "val" in scans and "test" not in scans:
+        split = "ImageNet's folders; its validation set is the test part"
+        dataset = replace(dataset, val=None, test=dataset.val, split=split)
+        rule = replace(rule, val=_or(rule.val, 0.0))
     return _complete(dataset, rule)
 
 
@@ -109,10 +110,17 @@ def _classes(found: Scan, folder: Path) -> tuple[str, ...]:
     classes = natural_order([name for name, rows in found.classes.items() if rows])
     if len(classes) < 2:
         what = f"pictures of one class only ({safe_text(classes[0])})" if classes else "no class folders with pictures"
-        raise DataError(
-            f"{safe_text(str(folder))}: {what}; expected a subfolder of pictures for each of at least two classes"
-        )
+        wanted = "expected a subfolder of pictures for each of at least two classes"
+        raise DataError(f"{safe_text(str(folder))}: {'; '.join([what, wanted, *found.notes])}")
     return tuple(classes)
+
+
+def _without_classes(part: str, found: Scan, folder: Path) -> str:
+    """The note about a val or test folder that has no class folders; loose pictures in val are an error."""
+    if part == "val" and found.loose:
+        what = f"{found.loose} pictures of val lie in no class folder"
+        raise DataError(f"{safe_text(str(folder))}: {what}; ImageNet's flat form needs LOC_val_solution.csv beside it")
+    return f"{part} has no class folders with pictures and is ignored"
 
 
 def _same_classes(part: str, found: Scan, classes: tuple[str, ...], folder: Path) -> None:
@@ -122,9 +130,8 @@ def _same_classes(part: str, found: Scan, classes: tuple[str, ...], folder: Path
         raise DataError(f"{safe_text(str(folder))}: {part} has classes that train lacks: {few}; add or remove them")
     missing = [name for name in classes if not found.classes.get(name)]
     if missing:
-        found.notes.append(
-            f"{part} lacks {len(missing)} of {len(classes)} classes: {', '.join(map(safe_text, missing[:5]))}"
-        )
+        few = ", ".join(map(safe_text, missing[:5])) + (" …" if len(missing) > 5 else "")
+        found.notes.append(f"lacks {len(missing)} of {len(classes)} classes: {few}")
 
 
 def _complete(dataset: Dataset, rule: Holdout) -> Dataset:
@@ -132,11 +139,13 @@ def _complete(dataset: Dataset, rule: Holdout) -> Dataset:
     if not given:
         wanted = replace(rule, val=_or(rule.val, 0.15), test=_or(rule.test, 0.15))
         return replace(_split(dataset.name, dataset.classes, dataset.train, wanted), notes=dataset.notes)
-    split = f"folders train, {' and '.join(given)}"
-    if given == ["test"] and _or(rule.val, 0.15):
-        val, rest = hold_out(dataset.train, [_or(rule.val, 0.15)], rule.seed)
-        split += f"; {len(val)} of {len(dataset.train)} training images validate (seed {rule.seed})"
-        return replace(dataset, train=dataset.train.subset(rest), val=dataset.train.subset(val), split=split)
+    split = dataset.split or f"folders train, {' and '.join(given)}"
+    part, fraction = ("val", _or(rule.val, 0.15)) if given == ["test"] else ("test", _or(rule.test, 0.0))
+    if len(given) == 1 and fraction:
+        held, rest = hold_out(dataset.train, [fraction], rule.seed)
+        split += f"; {len(held)} of {len(dataset.train)} training images are the {part} part (seed {rule.seed})"
+        parts: dict[str, Any] = {"train": dataset.train.subset(rest), part: dataset.train.subset(held)}
+        return replace(dataset, split=split, **parts)
     if given == ["val"]:
         split += "; without a test part, the reported error is that of the part that chose the model"
     return replace(dataset, split=split)
@@ -145,10 +154,18 @@ def _complete(dataset: Dataset, rule: Holdout) -> Dataset:
 def _split(name: str, classes: tuple[str, ...], everything: Source, rule: Holdout) -> Dataset:
     test, val, train = hold_out(everything, [_or(rule.test, 0.0), _or(rule.val, 0.0)], rule.seed)
     how = f"stratified split of {len(everything)} images, seed {rule.seed}"
-    parts = [everything.subset(part) if len(part) else None for part in (train, val, test)]
-    if parts[0] is None:
-        raise DataError(f"{name}: no image is left to train on; hold out less than {rule.test} and {rule.val}")
-    return Dataset(name, classes, parts[0], parts[1], parts[2], how, whole=everything)
+    val_part, test_part = (everything.subset(part) if len(part) else None for part in (val, test))
+    return Dataset(name, classes, everything.subset(train), val_part, test_part, how, whole=everything)
+
+
+def _fixed_test(name: str, classes: tuple[str, ...], everything: Source, share: float, rule: Holdout) -> Dataset:
+    """A split whose test part no rule changes: any model of this data may be tested on it."""
+    test, others = hold_out(everything, [share], 0)
+    rest = everything.subset(others)
+    val, train = hold_out(rest, [_or(rule.val, 0.0) / (1 - share)], rule.seed)
+    how = f"of {len(everything)} images {len(test)} are the fixed test part, {len(val)} validate (seed {rule.seed})"
+    held = rest.subset(val) if len(val) else None
+    return Dataset(name, classes, rest.subset(train), held, everything.subset(test), how, whole=everything)
 
 
 def _or(value: float | None, default: float) -> float:
@@ -165,13 +182,13 @@ def open_dataset(data: str, rule: Holdout | None = None) -> Dataset:
     """
     rule = rule or Holdout()
     folder = Path(data)
-    if re.fullmatch(r"synthetic(-\d+)?", data):
+    if re.fullmatch(r"synthetic(-[1-9]\d{0,2})?", data):
         return synthetic(data, rule)
     if data in NAMED:
         return NAMED[data](data, rule)
     if data in ARCHIVES:
         return cifar(_find_named(data), rule)
-    if not folder.exists():
+    if not os.path.exists(data):  # noqa: PTH110 - Path.exists raises for a name that is too long
         if "/" in data or "." in data:
             raise DataError(f"{safe_text(data)} does not exist; give a folder of class folders, or a name: {_known()}")
         raise unknown("data set or folder", data, [*NAMED, *ARCHIVES])
@@ -185,13 +202,16 @@ def _known() -> str:
     return ", ".join([*NAMED, *ARCHIVES])
 
 
+_PICKLED = {"cifar10": "cifar-10-batches-py", "cifar100": "cifar-100-python"}
+
+
 def _find_named(name: str) -> Path:
     archive = ARCHIVES[name]
     places = [Path(p) for p in (os.environ.get("RESNETS_DATA"), "data") if p]
     for place in places:
-        for folder in (place / archive.folder, place / archive.folder.replace("-bin", "-batches-bin")):
-            if folder.is_dir():
-                return folder
+        for form in (archive.folder, _PICKLED[name]):
+            if (place / form).is_dir():
+                return place / form
     raise DataError(
         f"{name} is not in {' or '.join(map(str, places))}; give the folder that holds {archive.folder}, or add "
         f"--download to fetch {archive.bytes / 1e6:.0f} MB from {archive.url}"

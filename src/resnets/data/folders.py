@@ -29,6 +29,7 @@ class Scan:
     root: Path
     classes: dict[str, list[tuple[str, int]]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    loose: int = 0  # pictures beside the class folders
 
     def source(self, classes: tuple[str, ...]) -> Files:
         """The files as a source whose labels count through CLASSES; names sorted by bytes."""
@@ -42,17 +43,30 @@ class Scan:
 
 
 def part_folders(root: Path) -> dict[str, Path]:
-    """The subfolders of ROOT that are called train, val or test or one of their usual other names."""
+    """The subfolders of ROOT that are called train, val or test or one of their usual other names.
+
+    None where nothing is called train, or where that is a class: it has pictures and no folders.
+    """
     found: dict[str, Path] = {}
-    for entry in sorted(_folders(root)):
+    folders = sorted(_folders(root))
+    for entry in folders:
         for part, names in PARTS.items():
             if entry.name.lower() in names:
                 if part in found:
-                    raise DataError(
-                        f"{root}: both '{found[part].name}' and '{entry.name}' are {part} folders; keep one"
-                    )
+                    both = f"both '{found[part].name}' and '{entry.name}' are {part} folders; keep one"
+                    raise DataError(safe_text(f"{root}: {both}"))
                 found[part] = entry
-    return found if "train" in found else {}
+    if found and "train" not in found and len(found) == len(folders):
+        raise DataError(safe_text(f"{root}: has {' and '.join(found)}, but no train folder"))
+    if "train" not in found or not _folders(found["train"]):
+        return {}
+    return {part: found[part] for part in PARTS if part in found}
+
+
+def folders_beside(root: Path, parts: dict[str, Path]) -> list[str]:
+    """A note about the folders in ROOT that are none of PARTS, if there are any."""
+    others = [entry.name for entry in _folders(root) if entry not in parts.values()]
+    return [f"{len(others)} folders beside train ignored: {_few(others)}"] if parts and others else []
 
 
 def is_imagenet(folder: Path) -> bool:
@@ -62,39 +76,63 @@ def is_imagenet(folder: Path) -> bool:
 
 
 def scan(folder: Path) -> Scan:
-    """The class folders below FOLDER. Hidden entries are ignored; links that leave the folder are refused."""
-    result = Scan(folder)
+    """The class folders below FOLDER.
+
+    Hidden entries are ignored, and links to folders, which lead out, round, or to what is listed anyway; links to
+    files are followed inside FOLDER.
+    """
+    result, passed = Scan(folder), dict[str, list[str]]()
     home = folder.resolve()
-    stray = sum(1 for entry in _visible(folder) if entry.is_file())
-    for entry in _folders(folder):
-        result.classes[entry.name] = list(_pictures(entry, folder, home, result.notes))
+    for entry in _visible(folder):
+        if entry.is_symlink() and entry.is_dir():
+            passed.setdefault(_refusal(entry, home), []).append(entry.name)
+        elif entry.is_dir():
+            result.classes[entry.name] = list(_pictures(entry, folder, passed))
+        else:
+            passed.setdefault("files beside the class folders", []).append(entry.name)
+            result.loose += entry.suffix.lower() in EXTENSIONS
     empty = [name for name, rows in result.classes.items() if not rows]
     if empty:
         result.notes.append(f"{len(empty)} empty class folders: {_few(empty)}")
-    if stray:
-        result.notes.append(f"{stray} files beside the class folders ignored")
+    result.notes += _ignored(passed)
     return result
 
 
 def pictures_in(folder: Path) -> list[str]:
     """The pictures anywhere below FOLDER, relative to it, sorted by bytes."""
-    return sorted((name for name, _ in _pictures(folder, folder, folder.resolve(), [])), key=os.fsencode)
+    return sorted((name for name, _ in _pictures(folder, folder, {})), key=os.fsencode)
 
 
 def scan_kaggle_val(folder: Path, root: Path) -> Scan | None:
     """ImageNet's flat validation folder with Kaggle's list of its classes, or None."""
     listing = next((path for path in (root / _KAGGLE_LIST, folder / _KAGGLE_LIST) if path.is_file()), None)
-    if listing is None:
+    if listing is None or _folders(folder):
         return None
-    result = Scan(folder)
-    with listing.open(newline="") as rows:
-        for row in csv.DictReader(rows):
-            wnid, name = row["PredictionString"].split()[0], f"{row['ImageId']}.JPEG"
-            path = folder / name
-            if _WNID.fullmatch(wnid) and path.is_file() and "/" not in name:
-                result.classes.setdefault(wnid, []).append((name, path.stat().st_size))
-    result.notes.append(f"classes of {folder.name}/ from {listing.name}")
+    result, passed, missing = Scan(folder), dict[str, list[str]](), []
+    sizes = dict(_pictures(folder, folder, passed))
+    for name, wnid in _kaggle_rows(listing).items():
+        if name in sizes:
+            result.classes.setdefault(wnid, []).append((name, sizes.pop(name)))
+        else:
+            missing.append(name)
+    passed.get("files that are no pictures", []).clear()  # the list itself may lie here
+    passed[f"pictures that {listing.name} does not list"] = [*sizes]
+    result.notes = [f"classes of {safe_text(folder.name)}/ from {listing.name}", *_ignored(passed)]
+    if missing:
+        result.notes.append(f"{len(missing)} pictures of {listing.name} are missing: {_few(missing)}")
     return result
+
+
+def _kaggle_rows(listing: Path) -> dict[str, str]:
+    """Class of every picture, from rows like `ILSVRC2012_val_00048981,n03995372 85 1 499 272`."""
+    try:
+        with listing.open(newline="", encoding="utf-8") as file:
+            rows = {f"{row['ImageId']}.JPEG": row["PredictionString"].split()[0] for row in csv.DictReader(file)}
+    except (OSError, ValueError, LookupError, AttributeError, csv.Error) as error:
+        raise DataError(f"{safe_text(str(listing))} is not Kaggle's list of ImageId,PredictionString") from error
+    if strange := [wnid for wnid in rows.values() if not _WNID.fullmatch(wnid)]:
+        raise DataError(f"{safe_text(str(listing))}: {safe_text(strange[0])} is no WordNet id")
+    return rows
 
 
 def natural_order(names: list[str]) -> list[str]:
@@ -106,36 +144,49 @@ def _visible(folder: Path) -> list[Path]:
     try:
         return [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
     except OSError as error:
-        raise DataError(f"cannot read {folder}: {error.strerror}") from error
+        raise DataError(f"cannot read {safe_text(str(folder))}: {error.strerror}") from error
 
 
 def _folders(folder: Path) -> list[Path]:
     return [entry for entry in _visible(folder) if entry.is_dir()]
 
 
-def _pictures(folder: Path, root: Path, home: Path, notes: list[str]) -> Iterator[tuple[str, int]]:
-    seen: set[tuple[int, int]] = set()
-    waiting, skipped = [folder], 0
+def _pictures(folder: Path, root: Path, passed: dict[str, list[str]]) -> Iterator[tuple[str, int]]:
+    """Path relative to ROOT and size of every picture below FOLDER; what else is there goes into PASSED."""
+    home = root.resolve()
+    waiting = [folder]
     while waiting:
-        current = waiting.pop()
-        status = current.stat()
-        if (status.st_dev, status.st_ino) in seen:
-            notes.append(f"link loop at {safe_text(str(current.relative_to(root)))} ignored")
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        for entry in _visible(current):
-            if entry.is_symlink() and not entry.resolve().is_relative_to(home):
-                notes.append(f"link out of the folder ignored: {safe_text(str(entry.relative_to(root)))}")
+        for entry in _visible(waiting.pop()):
+            refusal = _refusal(entry, home) if entry.is_symlink() else ""
+            name = str(entry.relative_to(root))
+            if refusal:
+                passed.setdefault(refusal, []).append(name)
             elif entry.is_dir():
                 waiting.append(entry)
             elif entry.suffix.lower() in EXTENSIONS:
-                yield str(entry.relative_to(root)), entry.lstat().st_size
+                yield name, _size(entry)
             else:
-                skipped += 1
-    if skipped:
-        notes.append(f"{skipped} files in {safe_text(folder.name)}/ that are no pictures ignored")
+                passed.setdefault("files that are no pictures", []).append(name)
+
+
+def _refusal(link: Path, home: Path) -> str:
+    real = Path(os.path.realpath(link))  # Path.resolve raises for a link to itself
+    if not real.is_relative_to(home):
+        return "links out of the folder"
+    return "links to folders" if real.is_dir() else ""
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:  # a link to nothing, which reading will name
+        return 0
+
+
+def _ignored(passed: dict[str, list[str]]) -> list[str]:
+    return [f"{len(names)} {what} ignored: {_few(names)}" for what, names in sorted(passed.items()) if names]
 
 
 def _few(names: list[str]) -> str:
-    shown = ", ".join(safe_text(name) for name in sorted(names)[:5])
+    shown = ", ".join(safe_text(name) for name in sorted(names, key=os.fsencode)[:5])
     return shown + (" …" if len(names) > 5 else "")

@@ -43,8 +43,7 @@ class Preprocessing:
     def view(self, image: Image.Image) -> NDArray[np.uint8]:
         """What the network sees of a picture, uint8 (size, size, channels). Raises ImageError for absurd shapes."""
         image = image.convert("L" if self.channels == 1 else "RGB")
-        if image.size != (self.size, self.size):
-            image = {"crop": self._crop, "pad": self._pad, "squash": self._squash}[self.fit](image)
+        image = {"crop": self._crop, "pad": self._pad, "squash": self._squash}[self.fit](image)
         return np.asarray(image, dtype=np.uint8).reshape(self.size, self.size, self.channels)
 
     def normalise(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -76,13 +75,12 @@ class Preprocessing:
         return replace(self, pixel_mean=data, mean=channel, std=(1.0,) * self.channels)
 
     def _crop(self, image: Image.Image) -> Image.Image:
-        short = max(self.size, int(self.size / self.crop_pct))
-        image = self._resized(image, short / min(image.size), min(image.size), short)
+        image = self._resized(image, min(image.size), max(self.size, int(self.size / self.crop_pct)))
         left, top = (image.width - self.size) // 2, (image.height - self.size) // 2
         return image.crop((left, top, left + self.size, top + self.size))
 
     def _pad(self, image: Image.Image) -> Image.Image:
-        image = self._resized(image, self.size / max(image.size), max(image.size), self.size)
+        image = self._resized(image, max(image.size), self.size)
         colour = tuple(round(255 * m) for m in self.mean)
         sheet = Image.new(image.mode, (self.size, self.size), colour if self.channels > 1 else colour[0])
         sheet.paste(image, ((self.size - image.width) // 2, (self.size - image.height) // 2))
@@ -91,8 +89,9 @@ class Preprocessing:
     def _squash(self, image: Image.Image) -> Image.Image:
         return image.resize((self.size, self.size), _FILTERS[self.interpolation])
 
-    def _resized(self, image: Image.Image, factor: float, side: int, target: int) -> Image.Image:
-        width, height = (target if s == side else max(1, int(s * factor)) for s in image.size)
+    def _resized(self, image: Image.Image, side: int, target: int) -> Image.Image:
+        """IMAGE with its side of so many pixels brought to TARGET and the other one in proportion, rounded down."""
+        width, height = (max(1, s * target // side) for s in image.size)
         if width * height > _MAX_RESIZED_PIXELS:
             raise ImageError(f"{image.width} x {image.height} is too long and thin to resize; use --fit squash")
         return image if (width, height) == image.size else image.resize((width, height), _FILTERS[self.interpolation])

@@ -17,7 +17,7 @@ def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 def fold(*keys: int | str) -> int:
     """A 63-bit seed from integers and words."""
-    text = "/".join(map(str, keys)).encode()
+    text = "/".join(map(str, keys)).encode("utf-8", "surrogatepass")  # file names may hold any byte
     return int.from_bytes(hashlib.sha256(text).digest()[:8], "little") >> 1
 
 

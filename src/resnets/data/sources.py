@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from .images import read_image
+from ..errors import UsageError
+from .images import ImageError, decode, read_bytes
 from .randomness import fold
 
 
@@ -36,18 +37,19 @@ class Source(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Arrays:
-    """Decoded images in memory, uint8 (N, H, W, channels)."""
+    """Decoded images in memory, uint8 (N, H, W, channels); `numbers` are those of the whole that a subset is of."""
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
     part: str = "image"
+    numbers: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def name(self, index: int) -> str:
         """Part and number."""
-        return f"{self.part}/{index}"
+        return f"{self.part}/{index if self.numbers is None else self.numbers[index]}"
 
     def picture(self, index: int) -> Image.Image:
         """Image INDEX."""
@@ -60,7 +62,8 @@ class Arrays:
 
     def subset(self, indices: NDArray[np.int64]) -> "Arrays":
         """The images at INDICES, in that order."""
-        return replace(self, images=self.images[indices], labels=self.labels[indices])
+        numbers = np.arange(len(self)) if self.numbers is None else self.numbers
+        return replace(self, images=self.images[indices], labels=self.labels[indices], numbers=numbers[indices])
 
     def relabel(self, labels: NDArray[np.int64]) -> "Arrays":
         """The same images with other labels."""
@@ -84,8 +87,11 @@ class Files:
         return self.names[index]
 
     def picture(self, index: int) -> Image.Image:
-        """Picture INDEX, upright. Raises ImageError."""
-        return read_image(self.root / self.names[index])
+        """Picture INDEX, upright. Raises ImageError, also for a file of another size than when it was listed."""
+        data = read_bytes(self.root / self.names[index])
+        if len(data) != self.sizes[index]:
+            raise ImageError("changed since start")
+        return decode(data)
 
     def fingerprint(self) -> str:
         """A hash of the sorted (path, size) pairs and labels; where the root lies does not matter."""
@@ -106,17 +112,22 @@ def hold_out(source: Source, fractions: Sequence[float], seed: int) -> list[NDAr
     """Indices of the parts that FRACTIONS of every class make, and last the rest: stratified, seeded, stable.
 
     Which part a sample falls into depends on the seed and its own name, so that new files move few old ones. Every
-    part gets at least one of each class that has more samples than there are parts.
+    part gets at least one of each class that has as many samples as there are parts; the rest gets one of every
+    class. Raises UsageError for fractions that leave nothing.
     """
+    if not all(fraction >= 0 for fraction in fractions) or sum(fractions) >= 1:
+        held = " and ".join(f"{fraction:g}" for fraction in fractions)
+        raise UsageError(f"cannot hold out {held} of the images: fractions are 0 or more and add up to less than 1")
     labels = np.asarray(source.labels)
     parts: list[list[int]] = [[] for _ in range(len(fractions) + 1)]
     for label in np.unique(labels):
         members = sorted(np.flatnonzero(labels == label).tolist(), key=lambda i: fold(seed, "split", source.name(i)))
-        start = 0
-        for part, fraction in zip(parts, fractions, strict=False):
-            least = int(fraction > 0 and len(members) > len(fractions))
-            stop = start + max(least, round(fraction * len(members)))
-            part += members[start:stop]
+        start, least = 0, int(len(members) > len(fractions))
+        for place, fraction in enumerate(fractions):
+            later = sum(f > 0 for f in fractions[place + 1 :])
+            most = len(members) - 1 - least * later
+            stop = min(start + max(least * (fraction > 0), round(fraction * len(members))), most)
+            parts[place] += members[start:stop]
             start = stop
         parts[-1] += members[start:]
     return [np.array(sorted(part), dtype=np.int64) for part in parts]

@@ -1,5 +1,7 @@
 """Augmentation: a pure function of (seed, epoch, sample index), over whole batches of bytes where it can be."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -58,6 +60,9 @@ def random_view(
     """What the network sees of a training picture, uint8 (size, size, channels); KEY is (seed, epoch, sample index)."""
     if augmentation.crop != "resized":
         return preprocessing.view(picture)
-    torch.manual_seed(fold("view", *key))
-    crop = v2.RandomResizedCrop(preprocessing.size, scale=(augmentation.min_area, 1.0), antialias=True)
-    return preprocessing.view(crop(picture))
+    interpolation = v2.InterpolationMode(preprocessing.interpolation)
+    crop = v2.RandomResizedCrop(preprocessing.size, (augmentation.min_area, 1.0), interpolation=interpolation)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(fold("view", *key))
+        window = crop(picture)
+    return replace(preprocessing, fit="squash").view(window)

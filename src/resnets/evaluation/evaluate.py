@@ -1,5 +1,6 @@
 """Testing a model on one part of a data set."""
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -33,7 +34,7 @@ class Evaluation:
             "mistakes": self.counts.mistakes,
             "top1_error": self.counts.top1_error,
             "top5_error": self.counts.top5_error,
-            "loss": round(self.loss, 6),
+            "loss": round(self.loss, 6) if math.isfinite(self.loss) else None,
             "per_class": self.counts.per_class(self.classes),
             "bad_files": [{"file": name, "reason": reason} for name, reason in self.bad],
         }
@@ -49,9 +50,9 @@ def evaluate(
     """Test MODELS (averaged) on every image of BATCHES, in eval mode, and leave their mode as it was.
 
     watch is called with every batch and its scores; what it raises ends the test. Raises DataError where more than
-    the fraction `max_bad` of the files cannot be read.
+    the fraction `max_bad` of the files cannot be read, or none can.
     """
-    modes = [model.training for model in models]
+    modes = [(module, module.training) for model in models for module in model.modules()]
     result = Evaluation(classes, Counts.empty(len(classes)))
     try:
         for model in models:
@@ -61,13 +62,14 @@ def evaluate(
             if len(batch):
                 answer = scores(models, batch.images)
                 result.counts.add(answer, batch.labels)
-                logs = answer.log_softmax(1) if len(models) == 1 else answer.log()
-                result.counts.loss_sum += F.nll_loss(logs, batch.labels, reduction="sum").item()
+                result.counts.loss_sum += F.cross_entropy(answer, batch.labels, reduction="sum").item()
                 watch(batch, answer)
     finally:
-        for model, mode in zip(models, modes, strict=True):
-            model.train(mode)
+        for module, mode in modes:
+            module.training = mode
     check_bad(result.bad, result.counts.images + len(result.bad), max_bad)
+    if not result.counts.images:
+        raise DataError(f"no picture to test on; {len(result.bad)} cannot be read")
     return result
 
 

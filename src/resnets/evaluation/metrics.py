@@ -10,16 +10,22 @@ from torch import Tensor
 
 
 def ranks(scores: Tensor, labels: Tensor) -> Tensor:
-    """How many classes stand before the right one, (N,): 0 is a top-1 hit, below 5 a top-5 hit.
+    """How many classes stand before the right one, (N,): 0 is a top-1 hit, below 5 a top-5 hit of a score that is one.
 
     Among equal scores the lower class number stands first. A score that is NaN stands last; where the right class's
     own score is NaN, every other class stands before it.
     """
-    scores = torch.where(scores.isnan(), torch.full_like(scores, -torch.inf), scores)
     own = scores.gather(1, labels[:, None])
     lower = torch.arange(scores.shape[1], device=scores.device) < labels[:, None]
     before = ((scores > own) | ((scores == own) & lower)).sum(1)
-    return torch.where(own[:, 0] == -torch.inf, torch.full_like(before, scores.shape[1] - 1), before)
+    return torch.where(own[:, 0].isnan(), scores.shape[1] - 1, before)
+
+
+def guesses(scores: Tensor) -> Tensor:
+    """The class that stands first, (N,), ties and NaN as in `ranks`."""
+    best = scores.nan_to_num(-torch.inf, torch.inf, -torch.inf).amax(1, keepdim=True)
+    first = (scores == best) & ~scores.isnan()
+    return first.to(torch.uint8).argmax(1)
 
 
 @dataclass
@@ -38,14 +44,12 @@ class Counts:
     def add(self, scores: Tensor, labels: Tensor) -> None:
         """Count a batch of scores (N, classes) with labels (N,)."""
         place = ranks(scores, labels)
-        ordered = torch.where(scores.isnan(), torch.full_like(scores, -torch.inf), scores)
-        # The first of the largest scores, so that ties fall as in `ranks`.
-        guesses = (ordered == ordered.max(1, keepdim=True).values).to(torch.uint8).argmax(1)
-        guesses = torch.where(place == 0, labels, guesses)
-        lost = (place > 0) & (guesses == labels)  # the right class's score is NaN: any other class is the guess
-        guesses = torch.where(lost, (labels + 1) % scores.shape[1], guesses)
-        np.add.at(self.confusion, (labels.numpy(), guesses.numpy()), 1)
-        self.top5_hits += int((place < 5).sum())
+        answers = guesses(scores)
+        lost = (place > 0) & (answers == labels)  # no score is a number: any other class is the answer
+        answers = torch.where(lost, (labels + 1) % scores.shape[1], answers)
+        np.add.at(self.confusion, (labels.numpy(), answers.numpy()), 1)
+        own = scores.gather(1, labels[:, None])[:, 0]
+        self.top5_hits += int(((place < 5) & ~own.isnan()).sum())
 
     @property
     def images(self) -> int:

@@ -1,5 +1,6 @@
 """Test protocols: which views of an image are scored, and how scores become one answer."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,7 +20,10 @@ PROTOCOLS = {"1-crop": Protocol()}
 
 @torch.inference_mode()
 def scores(models: Sequence[nn.Module], images: Tensor) -> Tensor:
-    """Scores (N, classes): the logits of one model, or the averaged softmax of several (correctness point 31)."""
+    """Scores (N, classes) whose softmax is the answer: the logits of one model, or of several the logarithm of the
+    averaged softmax (correctness point 31).
+    """
     if len(models) == 1:
         return models[0](images).float()
-    return torch.stack([model(images).float().softmax(1) for model in models]).mean(0)
+    logs = torch.stack([model(images).float().log_softmax(1) for model in models])
+    return logs.logsumexp(0) - math.log(len(models))

@@ -14,6 +14,7 @@ from ..data.batches import Batch
 from ..data.sources import Source
 from ..errors import safe_text
 from .evaluate import Evaluation
+from .metrics import guesses
 
 
 @dataclass
@@ -26,14 +27,10 @@ class Answers:
 
     def add(self, batch: Batch, scores: Tensor) -> None:
         """Keep a batch's answers with the probability of each."""
-        best = scores.softmax(1).max(1)
-        for index, label, guess, p in zip(
-            batch.indices.tolist(),
-            batch.labels.tolist(),
-            best.indices.tolist(),
-            best.values.tolist(),
-            strict=True,
-        ):
+        answers = guesses(scores)
+        best = scores.softmax(1).gather(1, answers[:, None])[:, 0]
+        columns = batch.indices.tolist(), batch.labels.tolist(), answers.tolist(), best.tolist()
+        for index, label, guess, p in zip(*columns, strict=True):
             self.rows.append([self.source.name(index), self.classes[label], self.classes[guess], f"{p:.6f}"])
 
 
@@ -41,8 +38,7 @@ def csv_text(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """CSV that no spreadsheet runs: control characters escaped, a cell that begins like a formula is quoted by '."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows([cell(value) for value in row] for row in rows)
+    writer.writerows([cell(value) for value in row] for row in (header, *rows))
     return out.getvalue()
 
 

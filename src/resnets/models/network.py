@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from .. import families
 from ..spec import VGG, AnyNetwork, Network
-from .shortcuts import Gate
+from .shortcuts import Gate, ResidualOnly
 from .unit import ResidualUnit
 from .vgg import VGGNetwork
 
@@ -86,19 +86,27 @@ def initialise(model: nn.Module, fan: Fan = "fan_in", zero_last_scale: bool = Fa
     """He initialisation: normal, variance 2 / fan (arXiv:1502.01852 section 2.2), biases 0, BN at 1 and 0.
 
     fan: "fan_in" is the paper's mode, "fan_out" that of torchvision and fb.resnet.torch. zero_last_scale: the last
-    BN of every residual branch starts at scale 0 (arXiv:1706.02677, in neither ResNet paper); a unit without such a
-    BN, as in pre-activation nets, is left as it is.
+    BN of every residual branch starts at scale 0 (arXiv:1706.02677, in neither ResNet paper). A unit that does not end
+    in a BN, as in pre-activation nets, is left as it is; so are plain nets, through which nothing would pass.
     """
     for module in model.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             nn.init.kaiming_normal_(module.weight, mode=fan, nonlinearity="relu")
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.BatchNorm2d):
+            module.reset_parameters()
     for module in model.modules():
         if isinstance(module, Gate) and module.gate.bias is not None:
             nn.init.constant_(module.gate.bias, module.initial_bias)
-        if zero_last_scale and isinstance(module, ResidualUnit) and module.last_bn is not None:
-            nn.init.zeros_(module.last_bn.weight)
+    if zero_last_scale:
+        _zero_last_scales(model)
+
+
+def _zero_last_scales(model: nn.Module) -> None:
+    for unit in model.modules():
+        if isinstance(unit, ResidualUnit) and unit.last_bn is not None and not isinstance(unit.shortcut, ResidualOnly):
+            nn.init.zeros_(unit.last_bn.weight)
 
 
 def create_model(

@@ -57,8 +57,8 @@ class ResidualUnit(nn.Module):
 
     @property
     def last_bn(self) -> nn.BatchNorm2d | None:
-        """The BN that ends the residual branch; None where the order has none there."""
-        last = [name for name in self._branch if name != "relu"][-1]
+        """The BN that ends the residual branch; None where a convolution or a ReLU ends it."""
+        last = self._branch[-1]
         return getattr(self, last) if last.startswith("bn") else None
 
     def residual(self, activated: Tensor) -> Tensor:

@@ -10,11 +10,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..errors import UsageError, WeightsError, unknown
+from ..errors import UsageError, WeightsError, safe_text, unknown
 from ..families import name_of
 from ..spec import BOTTLENECK, AnyNetwork, Network
 from .foreign import read_tensors
 from .network import ResidualNetwork
+from .pickles import short
 from .vgg import VGGNetwork
 
 log = logging.getLogger(__name__)
@@ -75,7 +76,7 @@ def load_weights(
     if isinstance(source, Mapping):
         tensors, where = dict(source), "the state dict"
     else:
-        tensors, where = read_tensors(Path(source)), Path(source).name
+        tensors, where = read_tensors(Path(source)), safe_text(Path(source).name)
         origin = origin or _torchvision_file(Path(source))
     check_origin(model.spec, origin, where)
     return fit_weights(model, tensors, where)
@@ -106,7 +107,13 @@ def fit_weights(
 def our_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The state dict of another publisher under our names (timm's VGG, the published CIFAR networks)."""
     prefixes = [pair for publisher in PUBLISHERS.values() for pair in publisher.prefixes]
-    return {_renamed(name, prefixes): _flat(name, tensor) for name, tensor in tensors.items()}
+    renamed: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        ours = _renamed(name, prefixes)
+        if ours in renamed:
+            raise WeightsError(f"'{short(ours)}' stands in it twice, under two publishers' names")
+        renamed[ours] = _flat(name, tensor)
+    return renamed
 
 
 def timm_vgg_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -143,6 +150,7 @@ def check_origin(spec: AnyNetwork, origin: str | None, where: str) -> None:
         )
     if strided != spec.unit.strided:
         right = name_of(replace(spec, unit=replace(spec.unit, strided=strided)))
+        right = "a network that has it there too" if right == "custom" else right
         place = "3x3" if strided else "first 1x1"
         raise WeightsError(
             f"{where}: weights of {origin} have their stride in the {place} convolution; load them into {right}, "
@@ -190,7 +198,7 @@ def _fit_channels(tensors: dict[str, Tensor], own: Mapping[str, Tensor]) -> list
 
 def _check_equal_shapes(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor], where: str, network: str) -> None:
     differences = [f"missing {name}" for name in own if name not in tensors]
-    differences += [f"unexpected {name}" for name in tensors if name not in own]
+    differences += [f"unexpected {short(name)}" for name in tensors if name not in own]
     differences += [
         f"{name} is {tuple(tensors[name].shape)}, not {tuple(own[name].shape)}"
         for name in own

@@ -1,0 +1,107 @@
+"""A run killed at any moment and resumed ends with the bits of the undisturbed run."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+HERE = Path(__file__).parent
+UPDATES = 36
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """160 little pictures in two class folders: 96 train, 32 validate, 32 test."""
+    root = tmp_path_factory.mktemp("pictures")
+    generator = np.random.default_rng(0)
+    for label, name in enumerate(("dark", "light")):
+        (root / name).mkdir()
+        for i in range(80):
+            pixels = generator.integers(0, 128, (8, 8, 3), dtype=np.uint8) + 100 * label
+            Image.fromarray(pixels.astype(np.uint8)).save(root / name / f"{i}.png")
+    return root
+
+
+@pytest.fixture
+def trials(data, tmp_path):
+    """Run trials (lists of sittings) in a driver process; answers their ends and digests."""
+
+    def run(sittings, timeout=220):
+        folder = tmp_path / f"call-{len(list(tmp_path.iterdir()))}"
+        folder.mkdir()
+        done = subprocess.run(
+            [sys.executable, HERE / "trials.py", data, folder],
+            input=json.dumps(sittings), capture_output=True, text=True, timeout=timeout, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    return run
+
+
+def assert_same(answers, killed=-signal.SIGKILL):
+    """Every trial ended well, was killed where it was meant to be, and has the digest of the first."""
+    golden = answers[0]["digest"]
+    assert golden is not None
+    for number, answer in enumerate(answers[1:], 1):
+        assert [end["exit"] for end in answer["ends"][:-1]] == [killed] * (len(answer["ends"]) - 1), number
+        assert answer["ends"][-1]["exit"] == 0, number
+        different = [key for key, value in golden.items() if answer["digest"].get(key) != value]
+        assert not different, f"trial {number}: {different}"
+
+
+def test_killed_at_updates_with_other_workers(trials):
+    """SIGKILL at 12 of the 36 updates, 0, 1 and 2 workers, changed in between: no bit differs."""
+    cases = [(1, 0, 1), (4, 2, 0), (7, 0, 0), (11, 1, 2), (12, 0, 0), (13, 0, 2), (17, 0, 0), (20, 2, 1)]
+    cases += [(24, 0, 0), (25, 0, 0), (33, 1, 0), (36, 0, 0)]
+    assert_same(trials([[{}], *([{"kill_update": k, "workers": a}, {"workers": b}] for k, a, b in cases)]))
+
+
+def test_killed_at_file_operations(trials):
+    """SIGKILL before 20 of the file operations, spread over the run."""
+    whole = trials([[{}]])[0]["ends"][0]["operations"]
+    assert whole > 100
+    points = np.linspace(1, whole, 20).astype(int).tolist()
+    assert_same(trials([[{}], *([{"kill_operation": k}, {}] for k in points)]))
+
+
+def test_a_chain_of_kills(trials):
+    chain = [{"kill_update": k} for k in (3, 9, 10, 16, 29, 35)]
+    assert_same(trials([[{}], [*chain, {}]]))
+
+
+def test_a_signal_saves_first(trials):
+    """SIGTERM and SIGINT end with 143 and 130 and lose no update: the next sitting starts where they stopped."""
+    for number, code in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
+        answers = trials([[{}], *([{"kill_update": k, "signal": number}, {}] for k in (2, 12, 21))])
+        assert_same(answers, killed=code)
+
+
+def test_other_seed_is_another_run(trials):
+    """The digest can tell runs apart, and a folder keeps its recipe."""
+    first, second, mixed = trials([[{}], [{"changes": {"seed": 1}}], [{"kill_update": 9}, {"changes": {"seed": 1}}]])
+    assert first["digest"]["last/model.safetensors"] != second["digest"]["last/model.safetensors"]
+    assert [end["exit"] for end in mixed["ends"]] == [-signal.SIGKILL, 2]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+def test_killed_at_every_update_with_every_pair_of_workers(trials):
+    pairs = [(a, b) for a in (0, 1, 2) for b in (0, 1, 2)]
+    cases = [(k, *pairs[k % 9]) for k in range(1, UPDATES + 1)]
+    sittings = [[{}], *([{"kill_update": k, "workers": a}, {"workers": b}] for k, a, b in cases)]
+    assert_same(trials(sittings, timeout=1400))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+def test_killed_at_every_file_operation(trials):
+    whole = trials([[{}]])[0]["ends"][0]["operations"]
+    step = int(os.environ.get("RESNETS_KILL_STEP", "3"))
+    assert_same(trials([[{}], *([{"kill_operation": k}, {}] for k in range(1, whole, step))], timeout=1400))

@@ -1,0 +1,21 @@
+"""Every example runs as a stranger would run it."""
+
+import runpy
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("*.py"))
+SAYS = {
+    "own_network.py": "mine            20 layers",
+    "predict_picture.py": "0.",
+    "published_weights.py": "new classifier for 37 classes",
+    "train_digits.py": "cifar_resnet20 on digits: test error",
+}
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
+def test_example(example, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    runpy.run_path(str(example), run_name="__main__")
+    assert SAYS[example.name] in capsys.readouterr().out
