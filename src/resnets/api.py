@@ -25,10 +25,11 @@ from .families import network as network_called
 from .models import create_model, load_weights
 from .models.foreign import read_tensors
 from .models.weights import class_count
-from .recipe import Recipe, change, from_json
+from .recipe import Recipe, change, checked, from_json
 from .recipe import recipe as recipe_called
-from .record import Result, model_folder, read_recipe, resolve, trained_on
-from .run import Event, Machine, events, execute
+from .record import Result, model_folder, path_text, read_recipe, resolve, trained_on
+from .report import page
+from .run import Event, Machine, events
 from .spec import AnyNetwork
 
 # What a data set changes in a recipe: 8×8 digits must not be mirrored, and are seen without upscaling.
@@ -52,11 +53,11 @@ def plan(data: str, network: str | AnyNetwork | None = None, recipe: str | None 
     where `weights` is among the changes. changes: fields of Recipe, Augmentation or Training.
     """
     if recipe and recipe.endswith(".json"):
-        return change(replace(_recipe_file(Path(recipe)), data=data), **changes)
+        return checked(change(replace(_recipe_file(Path(recipe)), data=data), **changes))
     network = network or ("cifar_resnet20" if is_small(data) else "resnet18")
     value = network_called(network) if isinstance(network, str) else network
     base = recipe_called(recipe or ("finetune" if changes.get("weights") else "quick"), value, data)
-    return change(base, **{**HABITS.get(data, {}), **changes})
+    return checked(change(base, **{**HABITS.get(data, {}), **changes}))
 
 
 def _recipe_file(path: Path) -> Recipe:
@@ -81,19 +82,32 @@ def train(data: str, *, out: str | Path | None = None, workers: int | None = Non
     run goes on where it stopped.
     """
     recipe = plan(str(data), **choices)
-    return execute(recipe, Path(out) if out else run_folder(recipe), Machine(workers))
+    return _result(followed(recipe, Path(out) if out else run_folder(recipe), workers))
 
 
 def resume(run: str | Path, *, workers: int | None = None) -> Result:
     """Go on with a run where its last checkpoint is. Raises UsageError for a folder that is no run."""
-    folder = resolve(run)
-    return execute(read_recipe(folder), folder, Machine(workers))
+    return _result(resumed(run, workers))
 
 
-def resumed_events(run: str | Path, workers: int | None = None) -> Iterator[Event]:
-    """The events of `resume`."""
+def resumed(run: str | Path, workers: int | None = None) -> Iterator[Event]:
+    """`resume`, event by event."""
     folder = resolve(run)
-    return events(read_recipe(folder), folder, Machine(workers))
+    return followed(read_recipe(folder), folder, workers)
+
+
+def followed(recipe: Recipe, folder: Path, workers: int | None = None) -> Iterator[Event]:
+    """`run.events`, and report.html once there is a result."""
+    for event in events(recipe, folder, Machine(workers)):
+        if isinstance(event, Result) and not (folder / "report.html").exists():
+            page.write(folder, event)
+        yield event
+
+
+def _result(run: Iterator[Event]) -> Result:
+    *_, result = run
+    assert isinstance(result, Result)
+    return result
 
 
 def load(path: str | Path) -> Classifier:
@@ -186,7 +200,7 @@ def _not_trained_on(whole: Files, runs: list[Path]) -> tuple[str, Source, list[s
     seen: dict[tuple[str, int], str] = {}
     for run in runs:
         seen |= trained_on(run) or trained_on(run.parent)
-    keys = zip(map(cell, whole.names), whole.sizes, strict=True)
+    keys = zip(map(path_text, whole.names), whole.sizes, strict=True)
     keep = [i for i, key in enumerate(keys) if seen.get(key, "test") == "test"]
     if not keep:
         raise DataError("the model was trained or chosen on every image here; nothing is left to test on")

@@ -12,7 +12,7 @@ from torch import Tensor
 from . import __version__, files
 from .data.images import ImageError, decode, read_image
 from .data.preprocessing import Preprocessing
-from .errors import WeightsError, safe_text
+from .errors import UsageError, WeightsError, safe_text
 from .families import name_of
 from .models import build
 from .models.foreign import read_safetensors
@@ -97,36 +97,52 @@ def config(bundle: Bundle) -> dict[str, Any]:
     }
 
 
+@dataclass(frozen=True)
+class _Section:
+    """Our own section of config.json, format 1."""
+
+    format: int
+    version: str
+    network: AnyNetwork
+    preprocessing: Preprocessing
+    facts: dict[str, Any]
+
+
 def load(folder: Path) -> Bundle:
     """The bundle in FOLDER. Raises WeightsError for a folder that is none, is damaged, or is of a newer format."""
     where = safe_text(str(folder))
     try:
         data = json.loads((folder / "config.json").read_bytes())
-        own = data["resnets"]
-        names = data["label_names"]
+        given, names, made = data["resnets"], data["label_names"], data["resnets"]["format"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise WeightsError(f"{where} is no model folder: config.json is missing, damaged or not ours") from error
-    if not isinstance(own.get("format"), int) or own["format"] > FORMAT:
-        raise WeightsError(f"{where} was made by resnets {safe_text(str(own.get('version')))}; this is {__version__}")
-    network = from_json(AnyNetwork, own["network"], f"{where}/config.json")  # type: ignore[arg-type]
-    preprocessing = from_json(Preprocessing, own["preprocessing"], f"{where}/config.json")
+    if isinstance(made, int) and made > FORMAT:
+        raise WeightsError(f"{where} was made by resnets {safe_text(str(given.get('version')))}; this is {__version__}")
     try:
+        own = from_json(_Section, given, f"{where}/config.json")
+        classes = tuple(from_json(list[str], names, f"{where}/config.json: label_names"))
         tensors, _ = read_safetensors((folder / "model.safetensors").read_bytes())
+        expected = _shapes(own.network)
     except OSError as error:
         raise WeightsError(f"{where}/model.safetensors: {error.strerror}") from error
+    except UsageError as error:
+        raise WeightsError(str(error)) from error
     except WeightsError as error:
         raise WeightsError(f"{where}/model.safetensors: {error}") from error
-    _check(network, tensors, names, where)
-    return Bundle(network, tensors, tuple(map(str, names)), preprocessing, own.get("facts", {}))
-
-
-def _check(network: AnyNetwork, tensors: dict[str, Tensor], names: Any, where: str) -> None:
-    with torch.device("meta"):
-        expected = {name: tensor.shape for name, tensor in build(network).state_dict().items()}
     if expected != {name: tensor.shape for name, tensor in tensors.items()}:
         raise WeightsError(f"{where}: model.safetensors does not hold the network of config.json")
-    if not isinstance(names, list) or len(names) != network.classes:
-        raise WeightsError(f"{where}: config.json names {len(names)} classes, the network has {network.classes}")
+    if len(classes) != own.network.classes:
+        raise WeightsError(f"{where}: config.json names {len(classes)} classes, the network has {own.network.classes}")
+    return Bundle(own.network, tensors, classes, own.preprocessing, own.facts)
+
+
+def _shapes(network: AnyNetwork) -> dict[str, torch.Size] | None:
+    """The shapes of a network's tensors; None for a value that no network can have."""
+    try:
+        with torch.device("meta"):
+            return {name: tensor.shape for name, tensor in build(network).state_dict().items()}
+    except (ArithmeticError, IndexError, RuntimeError, ValueError):
+        return None
 
 
 def card(bundle: Bundle) -> str:

@@ -122,7 +122,11 @@ def _differences(old: Any, new: Any, at: str = "") -> list[tuple[str, Any, Any]]
 def keep_split(folder: Path, parts: dict[str, Source], data: str) -> None:
     """Write split.csv once for data in files; later sittings must find the same files. Raises DataError."""
     stored = {name: part for name, part in parts.items() if isinstance(part, Files)}
-    rows = [[n, s, part] for part, source in stored.items() for n, s in zip(source.names, source.sizes, strict=True)]
+    rows = [
+        [path_text(name), size, part]
+        for part, source in stored.items()
+        for name, size in zip(source.names, source.sizes, strict=True)
+    ]
     if not rows:
         return
     path, text = folder / "split.csv", csv_text(["file", "bytes", "part"], rows)
@@ -130,6 +134,11 @@ def keep_split(folder: Path, parts: dict[str, Source], data: str) -> None:
         files.write_file(path, text.encode())
     elif (kept := path.read_text()) != text:
         raise DataError(f"{data} has changed since the run began: {_changes(kept, text)}; choose another --out")
+
+
+def path_text(name: str) -> str:
+    """A file's name as printable text, different for different names: JSON's escapes."""
+    return json.dumps(name, ensure_ascii=not name.isprintable())[1:-1]
 
 
 def _changes(old: str, new: str) -> str:

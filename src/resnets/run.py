@@ -26,7 +26,7 @@ from .families import name_of
 from .models import create_model
 from .recipe import Recipe
 from .record import Result, build, check_recipe, forget, keep_recipe, keep_split, read_result
-from .start import fit_network, helpful_workers, preprocessing_of, start_from
+from .start import fit_network, helpful_workers, preprocessing_of, settled, start_from, threads
 from .training import checkpoint
 from .training.optimizer import Average, optimizer
 from .training.schedule import Schedule
@@ -87,13 +87,14 @@ def events(recipe: Recipe, folder: Path, machine: Machine | None = None) -> Iter
     files.probe(folder)
     try:
         with files.lock(folder):
+            recipe = settled(recipe, folder)
             done = read_result(folder)
             if done:
                 check_recipe(folder, recipe)
                 yield done
                 return
             signals = Signals()
-            with signals.caught():
+            with signals.caught(), threads(recipe):
                 yield from _Run(recipe, folder, machine or Machine(), signals).events()
     finally:
         forget(folder)

@@ -1,11 +1,17 @@
 """What a run begins with: the network that fits its data, its preprocessing, its first weights, its workers."""
 
+import json
 import logging
 import os
 import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from . import bundle
 from .data.batches import mean_image
@@ -15,11 +21,48 @@ from .data.sources import Arrays, Source
 from .errors import unknown
 from .models import load_weights
 from .models.weights import fit_weights
-from .recipe import Recipe
+from .recipe import Recipe, change
 from .record import model_folder
 
 log = logging.getLogger(__name__)
+_LAST = torch.channels_last
 _LEAST_SHARED_MEMORY = 256 << 20  # bytes that workers need to hand batches over
+
+
+_TINY = 16  # pixels a side up to which one thread does the work: sharing so little costs more than it gives
+
+
+def settled(recipe: Recipe, folder: Path) -> Recipe:
+    """RECIPE with what depends on the machine decided: once, when the run begins; later sittings read it."""
+    if recipe.training.precision != "auto":
+        return recipe
+    kept = folder / "recipe.json"
+    precision = json.loads(kept.read_bytes())["training"]["precision"] if kept.exists() else faster_precision()
+    return change(recipe, precision=precision)
+
+
+def faster_precision() -> str:
+    """ "fp32" or "bf16", whichever computes a convolution and its gradient faster here."""
+    images, conv = torch.randn(32, 16, 32, 32), torch.nn.Conv2d(16, 16, 3, padding=1).to(memory_format=_LAST)
+    images = images.contiguous(memory_format=_LAST)
+    seconds: dict[str, float] = {}
+    for precision in ("fp32", "bf16") * 3:
+        began = time.perf_counter()
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+            conv(images).sum().backward()
+        seconds[precision] = min(seconds.get(precision, float("inf")), time.perf_counter() - began)
+    return min(seconds, key=lambda precision: seconds[precision])
+
+
+@contextmanager
+def threads(recipe: Recipe) -> Iterator[None]:
+    """One thread for images of at most 16×16 pixels, PyTorch's own number for larger ones."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1 if recipe.size <= _TINY else before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def fit_network(recipe: Recipe, dataset: Dataset) -> Recipe:

@@ -18,7 +18,9 @@ from resnets import api, files
 from resnets.cli.main import main
 from resnets.errors import DataError, EnvironmentProblem, LockHeld, NumericError, UsageError
 from resnets.recipe import change
+from resnets.record import read_recipe
 from resnets.run import Epoch, Machine, Plan, events, execute
+from resnets.start import faster_precision
 from resnets.training.train import Step
 
 TINY = {"network": "cifar_resnet8", "epochs": 1}
@@ -221,8 +223,9 @@ def test_workers_survive_ctrl_c_of_the_group(tmp_path, pictures):
 
 
 def test_other_threads_are_told(tmp_path, caplog):
-    folder = tmp_path / "run"
-    running = events(small("digits"), folder, Machine(save_every=2))
+    """Bit-equality is promised for the same number of threads only."""
+    folder, recipe = tmp_path / "run", small("digits", size=20, epochs=1)
+    running = events(recipe, folder, Machine(save_every=2))
     for event in running:
         if isinstance(event, Step) and event.update == 3:
             break
@@ -230,18 +233,45 @@ def test_other_threads_are_told(tmp_path, caplog):
     before = torch.get_num_threads()
     torch.set_num_threads(before + 1)
     try:
-        next(events(small("digits"), folder))
+        next(events(recipe, folder))
     finally:
         torch.set_num_threads(before)
     assert "threads was" in caplog.text
+
+
+def test_precision_is_decided_once(tmp_path, monkeypatch):
+    """ "auto" is measured when the run begins and only read afterwards."""
+    monkeypatch.setattr("resnets.start.faster_precision", lambda: "fp32")
+    recipe = small("digits", precision="auto")
+    running = events(recipe, tmp_path / "run", Machine(save_every=2))
+    for event in running:
+        if isinstance(event, Step) and event.update == 3:
+            break
+    running.close()
+    assert read_recipe(tmp_path / "run").training.precision == "fp32"
+    monkeypatch.setattr("resnets.start.faster_precision", lambda: "bf16")
+    assert next(events(recipe, tmp_path / "run")).recipe.training.precision == "fp32"
+    assert faster_precision() in ("fp32", "bf16")
+
+
+def test_bf16_trains_and_resumes_to_the_same_bits(tmp_path):
+    recipe = small("digits", precision="bf16", updates=6)
+    execute(recipe, tmp_path / "whole")
+    running = events(recipe, tmp_path / "broken", Machine(save_every=2))
+    for event in running:
+        if isinstance(event, Step) and event.update == 5:
+            break
+    running.close()
+    execute(recipe, tmp_path / "broken")
+    assert len({(tmp_path / name / "last/model.safetensors").read_bytes() for name in ("whole", "broken")}) == 1
 
 
 def test_finetuning_freezes_then_thaws(tmp_path, pictures):
     """The classifier learns first, the body, its BN statistics included, only after that."""
     first = execute(small("digits"), tmp_path / "first")
     recipe = change(
-        api.plan(str(pictures), network="cifar_resnet8", weights=str(tmp_path / "first"), size=8, batch_size=8, precision="fp32"),
-        epochs=2, head_epochs=1, ema=0.0, channels_last=False,
+        api.plan(str(pictures), network="cifar_resnet8", weights=str(tmp_path / "first"), size=8, batch_size=8),
+        epochs=2, head_epochs=1, ema=0.0, channels_last=False, precision="fp32",
     )  # fmt: skip
     run = events(recipe, tmp_path / "fine", Machine(save_every=1))
     start = after_head = None

@@ -38,7 +38,7 @@ def recipe(data, **changes):
 
 def sit(data, folder, sitting):
     """One sitting: run until the end or until it is killed at an update, at a file operation, or after a signal."""
-    torch.set_num_threads(sitting.get("threads", 1))
+    torch.set_num_threads(1)
     kill_update, kill_operation = sitting.get("kill_update"), sitting.get("kill_operation")
     count = 0
 

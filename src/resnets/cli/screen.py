@@ -153,6 +153,7 @@ class Screen:
         if result.worst_class:
             worst = result.worst_class
             out.print(f"worst class   {shown(worst['class'])}: {worst['mistakes']} of {worst['images']} wrong")
+        out.print(f"report        {result.path / 'report.html'}")
         if result.bad_files:
             out.print(f"bad files     {result.bad_files}, named in {result.path / 'bad_images.txt'}")
         out.print(

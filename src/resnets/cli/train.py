@@ -41,7 +41,10 @@ class Train(Verb):
     lr: Annotated[float, arg(help="peak learning rate")] = 0.1
     weight_decay: float = 1e-4
     ema: Annotated[float, arg(help="decay of the averaged weights, 0: none")] = 0.0
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Annotated[
+        Literal["auto", "fp32", "bf16"],
+        arg(help="auto: the faster one on this machine, measured before the first update"),
+    ] = "fp32"
     size: Annotated[int, arg(help="side of the network's input in pixels")] = 32
     fit: Annotated[Literal["crop", "pad", "squash"], arg(help="how a picture that is not square is fitted")] = "crop"
     normalize: Annotated[str, arg(help="imagenet, cifar10, pixel-mean or none")] = "cifar10"
@@ -74,7 +77,6 @@ class Train(Verb):
         """Train, showing how it goes."""
         from .. import api
         from ..record import resolve
-        from ..run import Machine, events
 
         data = str(_fetch(self.data)) if self.download else self.data
         changes = {name: getattr(self, name) for name in FIELDS}
@@ -82,7 +84,7 @@ class Train(Verb):
             changes["weights"] = str(resolve(self.weights))
         recipe = api.plan(data, self.network, self.recipe, **changes)
         folder = self.out or api.run_folder(recipe)
-        return _follow(events(recipe, folder, Machine(self.workers)), self.json)
+        return _follow(api.followed(recipe, folder, self.workers), self.json)
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ class Resume(Verb):
         """Go on, showing how it goes."""
         from .. import api
 
-        return _follow(api.resumed_events(self.run_folder, self.workers), self.json)
+        return _follow(api.resumed(self.run_folder, self.workers), self.json)
 
 
 def _field(recipe: Any, name: str) -> Any:
