@@ -106,7 +106,7 @@ def changed(folder, change):
 DAMAGE = {
     "no model folder": lambda d: d.pop("resnets") and None,
     "was made by resnets 9.0; this is": lambda d: d["resnets"].update(format=2, version="9.0"),
-    "config.json is missing, damaged or not ours": lambda d: d["resnets"].pop("format") and d["resnets"].update(version=None),
+    "config.json is missing, damaged or not ours": lambda d: d["resnets"].pop("format") and None,
     "names 5 classes, the network has 4": lambda d: d["label_names"].append("one more"),
     "names 3 classes, the network has 4": lambda d: d["label_names"].pop() and None,
     "does not hold the network of config.json": lambda d: d["resnets"]["network"].update(classes=5),

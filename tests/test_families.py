@@ -235,3 +235,12 @@ def test_no_torch_is_imported(module):
     name = f"resnets.{module}" if module else "resnets"
     child = subprocess.run([sys.executable, "-c", CHILD.format(module=name)], capture_output=True, text=True)
     assert (child.stdout.strip(), child.returncode) == ("[]", 0), child.stderr
+
+
+def test_every_network_has_a_builder_of_its_own_name():
+    import resnets
+
+    model = resnets.cifar_resnet8(num_classes=3, in_channels=1)
+    assert model.fc.out_features == 3
+    assert model.conv1.in_channels == 1
+    assert not hasattr(resnets, "resnet51")

@@ -101,7 +101,8 @@ def test_killed_at_every_update_with_every_pair_of_workers(trials):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
-def test_killed_at_every_file_operation(trials):
+def test_killed_at_many_file_operations(trials):
+    """Every sixth of about 800 operations; RESNETS_KILL_STEP=1 takes them all."""
     whole = trials([[{}]])[0]["ends"][0]["operations"]
-    step = int(os.environ.get("RESNETS_KILL_STEP", "3"))
+    step = int(os.environ.get("RESNETS_KILL_STEP", "6"))
     assert_same(trials([[{}], *([{"kill_operation": k}, {}] for k in range(1, whole, step))], timeout=1400))
