@@ -1,7 +1,9 @@
 """Deep residual learning as software: train, test, understand, reproduce and ship residual networks."""
 
+import contextlib
 import functools
 import importlib
+import re
 from typing import Any
 
 __version__ = "0.1.0"
@@ -26,13 +28,12 @@ def __getattr__(name: str) -> Any:
     """
     if name in _HOMES:
         return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
-    from . import errors, families
-
-    try:
-        families.network(name)
-    except errors.UsageError:
-        raise AttributeError(f"module 'resnets' has no attribute {name!r}") from None
-    return functools.partial(__getattr__("create_model"), name)
+    if re.match(r"[a-z_]+\d", name):
+        families = importlib.import_module(".families", __name__)
+        with contextlib.suppress(families.UsageError):
+            families.network(name)
+            return functools.partial(__getattr__("create_model"), name)
+    raise AttributeError(f"module 'resnets' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
