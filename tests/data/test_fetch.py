@@ -188,7 +188,7 @@ def test_what_is_pinned():
         fetch("cifar", None)
 
 
-@pytest.mark.parametrize("at", [0, 1, 512, 40_000, len(good()) - 1])
+@pytest.mark.parametrize("at", [0, 1, 512, 40_000, len(good()) - 1], ids=["nothing", "one", "block", "middle", "last"])
 @pytest.mark.parametrize("length", [None, -1, len(good())], ids=["short length", "no length", "full length"])
 def test_download_cut(tmp_path, server, at, length):
     whole, server.answer = server.answer, lambda request: server.send(request, server.content[:at], length)

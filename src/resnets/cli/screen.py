@@ -61,11 +61,12 @@ class Screen:
         decay = f"decay {training.weight_decay:g}" + (" (not BN, biases)" if training.decay != "all" else "")
         lines = {
             "data": f"{shown(plan.dataset.name)}: {len(plan.dataset.classes)} classes ({names})",
-            "images": f"{counts}; {shown(plan.dataset.split)}",
+            "images": counts,
+            "split": shown(plan.dataset.split),
             "input": f"{network.channels}×{recipe.size}×{recipe.size}, {recipe.fit}, normalization {recipe.normalize}",
             "network": f"{name_of(network)}, {network.layers} layers",
-            "recipe": f"{recipe.name}: {plan.total} updates of {training.batch_size}, {plan.per_epoch} an epoch; "
-            f"rate {training.lr:g} {training.schedule}, {decay}, {training.precision}, seed {recipe.seed}",
+            "recipe": f"{recipe.name}: {plan.total} updates of {training.batch_size}, {plan.per_epoch} an epoch",
+            "training": f"rate {training.lr:g} {training.schedule}, {decay}, {training.precision}, seed {recipe.seed}",
             "run": str(plan.folder),
         }
         for name, text in lines.items():
@@ -95,8 +96,7 @@ class Screen:
         if done >= _MEASURED and not self.told:
             self.told = True
             expected = duration(self._left(step.update))
-            if not self.live:
-                self.out.print(f"{self._speed():.0f} images/s over {done} updates; expected time left: {expected}")
+            self.out.print(f"{'expected':<9}{expected} more, at {self._speed():.0f} images/s over {done} updates\n")
         if self.live:
             text = f"loss {step.loss:.3f}  {self._speed():.0f} images/s  {duration(self._left(step.update))} left"
             self.progress.update(self.task, completed=step.update, description=text)
