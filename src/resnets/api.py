@@ -1,5 +1,6 @@
 """The same in Python as on the command line: train, resume, load, evaluate."""
 
+import itertools
 import json
 import time
 from collections.abc import Iterator, Sequence
@@ -13,11 +14,11 @@ from . import bundle
 from .bundle import Bundle, Classifier
 from .data.batches import testing_batches
 from .data.cifar import find_cifar
-from .data.datasets import NAMED, Dataset, open_dataset
+from .data.datasets import NAMED, Dataset, Holdout, open_dataset
 from .data.fetch import ARCHIVES
 from .data.preprocessing import NORMALIZATIONS, Preprocessing, normalization
 from .data.sources import Files, Source
-from .errors import DataError, UsageError, unknown
+from .errors import DataError, EnvironmentProblem, UsageError, unknown
 from .evaluation import evaluate as testing
 from .evaluation.records import Answers, cell
 from .families import name_of
@@ -27,16 +28,17 @@ from .models.foreign import read_tensors
 from .models.weights import class_count
 from .recipe import Recipe, change, checked, from_json
 from .recipe import recipe as recipe_called
-from .record import Result, model_folder, path_text, read_recipe, resolve, trained_on
+from .record import Result, model_folder, path_text, read_recipe, resolve, run_of, trained_on
 from .report import page
-from .run import Event, Machine, events
+from .run import Event, events
 from .spec import AnyNetwork
+from .start import Machine
 
-# What a data set changes in a recipe: 8×8 digits must not be mirrored, and are seen without upscaling.
-HABITS: dict[str, dict[str, Any]] = {
+# What a data set changes in every recipe, and in `quick`: 8×8 digits are not mirrored nor upscaled, and there are few.
+HABITS: dict[str, dict[str, Any]] = {"digits": {"size": 8, "pad": 1, "flip": "none"}}
+QUICK: dict[str, dict[str, Any]] = {
     "digits": {
-        "size": 8, "normalize": "none", "pad": 1, "flip": "none", "batch_size": 64, "lr": 0.2, "ema": 0.99,
-        "precision": "fp32", "channels_last": False,
+        "normalize": "none", "batch_size": 64, "lr": 0.2, "ema": 0.99, "precision": "fp32", "channels_last": False,
     }
 }  # fmt: skip
 
@@ -52,17 +54,36 @@ def plan(data: str, network: str | AnyNetwork | None = None, recipe: str | None 
     network: default cifar_resnet20 for small images, resnet18 for photographs. recipe: default "quick", or "finetune"
     where `weights` is among the changes. changes: fields of Recipe, Augmentation or Training.
     """
-    if recipe and recipe.endswith(".json"):
-        return checked(change(replace(_recipe_file(Path(recipe)), data=data), **changes))
-    network = network or ("cifar_resnet20" if is_small(data) else "resnet18")
+    weights = changes.get("weights", "")
+    start = bundle.load(model_folder(weights)) if weights and Path(weights).is_dir() else None
+    data = str(Path(data).resolve()) if data not in (*NAMED, *ARCHIVES) and Path(data).is_dir() else data
     value = network_called(network) if isinstance(network, str) else network
-    base = recipe_called(recipe or ("finetune" if changes.get("weights") else "quick"), value, data)
-    return checked(change(base, **{**HABITS.get(data, {}), **changes}))
+    if recipe and recipe.endswith(".json"):
+        base = replace(recipe_file(Path(recipe)), data=data)
+        return checked(change(replace(base, network=value or base.network), **changes))
+    if recipe == "finetune" and not weights:
+        raise UsageError(
+            "the recipe finetune needs something to start from; give --weights FILE, a run or a model folder"
+        )
+    if value is None:
+        value = start.network if start else network_called("cifar_resnet20" if is_small(data) else "resnet18")
+    name = recipe or ("finetune" if weights else "quick")
+    habits = {**HABITS.get(data, {}), **(QUICK.get(data, {}) if name == "quick" else {}), **_sight(start)}
+    return checked(change(recipe_called(name, value, data), **{**habits, **changes}))
 
 
-def _recipe_file(path: Path) -> Recipe:
-    if path.name == "recipe.json" and path.is_file():
-        return read_recipe(path.parent)
+def _sight(start: Bundle | None) -> dict[str, Any]:
+    """How the model of a run or model folder sees pictures, for training that starts from it."""
+    if start is None:
+        return {}
+    seen = start.preprocessing
+    names = [name for name in NORMALIZATIONS if normalization(name, seen.channels) == (seen.mean, seen.std)]
+    kept = {"size": seen.size, "fit": seen.fit, "crop_pct": seen.crop_pct, "interpolation": seen.interpolation}
+    return {**kept, **({"normalize": names[0]} if names and not seen.pixel_mean else {})}
+
+
+def recipe_file(path: Path) -> Recipe:
+    """The recipe in a JSON file. Raises UsageError."""
     try:
         return from_json(Recipe, json.loads(path.read_bytes()), str(path))
     except (OSError, ValueError) as error:
@@ -70,9 +91,19 @@ def _recipe_file(path: Path) -> Recipe:
 
 
 def run_folder(recipe: Recipe) -> Path:
-    """A new folder for a run: runs/<date>-<time>-<network>-<data>."""
+    """A new, empty folder for a run: runs/<date>-<time>-<network>-<data>, with a number where two begin at once."""
     stamp = time.strftime("%Y%m%d-%H%M%S")
-    return Path("runs") / f"{stamp}-{name_of(recipe.network)}-{Path(recipe.data).resolve().name}"
+    name = f"{stamp}-{name_of(recipe.network)}-{Path(recipe.data).resolve().name}"
+    for number in itertools.count(1):
+        folder = Path("runs") / (name if number == 1 else f"{name}-{number}")
+        try:
+            folder.mkdir(parents=True)
+            return folder
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise EnvironmentProblem(f"cannot make {folder}: {error.strerror}; choose another --out") from error
+    raise AssertionError
 
 
 def train(data: str, *, out: str | Path | None = None, workers: int | None = None, **choices: Any) -> Result:
@@ -166,8 +197,12 @@ def evaluate(
     part: "train", "val", "test", "all" (every image of a folder without parts), or "auto": the test part, else the
     validation part, else every image that the model's own run did not train or choose on.
     """
+    if batch_size < 1 or workers < 0:
+        raise UsageError(f"batch_size is {batch_size} and workers {workers}; they must be at least 1 and 0")
     sources = [models] if isinstance(models, str | Path | ForeignModel) else list(models)
-    dataset = open_dataset(data)
+    folders = [resolve(source) for source in sources if not isinstance(source, ForeignModel)]
+    runs = [found for folder in folders if (found := run_of(folder))]
+    dataset = open_dataset(data, _holdout(runs, data))
     bundles = [
         s.bundle(dataset.classes) if isinstance(s, ForeignModel) else bundle.load(model_folder(s)) for s in sources
     ]
@@ -176,8 +211,9 @@ def evaluate(
         raise UsageError("the models do not have the same classes in the same order")
     if any(b.preprocessing != bundles[0].preprocessing for b in bundles):
         raise UsageError("the models do not see images in the same way; test them one by one")
-    folders = [resolve(s) for s in sources if not isinstance(s, ForeignModel)]
-    chosen, source, notes = _part(dataset, part, folders)
+    chosen, source, notes = _part(dataset, part, runs)
+    if isinstance(dataset.whole, Files) and len(runs) < len(sources):
+        notes.append("it is not known which of these images a model was trained on: it lies outside its run")
     source = _by_name(source, dataset.classes, classes)
     batches = testing_batches(source, bundles[0].preprocessing, batch_size, workers)
     answers = Answers(source, classes)
@@ -185,29 +221,41 @@ def evaluate(
     return Tested(dataset, chosen, result, answers, (*dataset.notes, *notes))
 
 
+def _holdout(runs: list[Path], data: str) -> Holdout:
+    """The split of the models' own run, where it was a run on the same data."""
+    recipes = [read_recipe(run) for run in runs]
+    rules = {
+        Holdout(r.val, r.test, r.split_seed) for r in recipes if r.data == data or r.data == str(Path(data).resolve())
+    }
+    if len(rules) > 1:
+        raise UsageError("the models were trained on different splits of this data; test them one by one")
+    return rules.pop() if rules else Holdout()
+
+
 def _part(dataset: Dataset, part: str, runs: list[Path]) -> tuple[str, Source, list[str]]:
-    if part == "auto" and isinstance(dataset.whole, Files):
-        return _not_trained_on(dataset.whole, runs)
     if part == "all" and dataset.whole is not None:
         return "all", dataset.whole, []
+    seen = [found for run in runs if (found := trained_on(run))]
+    if isinstance(dataset.whole, Files) and (seen or part == "auto"):
+        return _part_of_runs(dataset.whole, part, seen)
     for name in ("test", "val", "train") if part == "auto" else (part,):
         if name in dataset.parts:
             return name, dataset.parts[name], []
     raise UsageError(f"{dataset.name} has no part '{part}'; it has {', '.join(dataset.parts)}")
 
 
-def _not_trained_on(whole: Files, runs: list[Path]) -> tuple[str, Source, list[str]]:
-    seen: dict[tuple[str, int], str] = {}
-    for run in runs:
-        seen |= trained_on(run) or trained_on(run.parent)
-    keys = zip(map(path_text, whole.names), whole.sizes, strict=True)
-    keep = [i for i, key in enumerate(keys) if seen.get(key, "test") == "test"]
+def _part_of_runs(whole: Files, part: str, seen: list[dict[tuple[str, int], str]]) -> tuple[str, Source, list[str]]:
+    """The images of a part as the models' runs split them; what one run trained or chose on is no test image of any."""
+    keys = list(zip(map(path_text, whole.names), whole.sizes, strict=True))
+    uses = [{run[key] for run in seen if key in run} for key in keys]
+    wanted = "test" if part == "auto" else part
+    keep = [i for i, use in enumerate(uses) if (use <= {"test"} if wanted == "test" else wanted in use)]
     if not keep:
-        raise DataError("the model was trained or chosen on every image here; nothing is left to test on")
+        raise DataError(f"no image here is in the {wanted} part of the model's run; nothing is left to test on")
     if len(keep) == len(whole):
         return "all", whole, []
     note = f"{len(whole) - len(keep)} images left out that the model was trained or chosen on"
-    return "test", whole.subset(np.array(keep, dtype=np.int64)), [note]
+    return wanted, whole.subset(np.array(keep, dtype=np.int64)), [note] if wanted == "test" else []
 
 
 def _by_name(source: Source, theirs: tuple[str, ...], ours: tuple[str, ...]) -> Source:

@@ -38,6 +38,10 @@ class Classification:
         augmentation = self.recipe.augmentation
         return training_batches(self.source, self.preprocessing, augmentation, self.seed, plan, self.workers)
 
+    def name(self, index: int) -> str:
+        """The name of training image INDEX."""
+        return self.source.name(index)
+
     def prepare(self, epoch: int) -> None:
         """Training mode; while only the classifier learns, the body is frozen in eval mode."""
         head_only = epoch < self.recipe.training.head_epochs

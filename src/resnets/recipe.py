@@ -103,6 +103,8 @@ class Recipe:
 
 def paper(network: AnyNetwork, data: str) -> Recipe:
     """The CIFAR recipe of he2015 section 4.2: 64k updates of 128, 0.1 divided at 32k and 48k, per-pixel mean."""
+    if network.size >= 64:
+        raise UsageError("the recipe paper is that of the CIFAR networks; choose one, such as cifar_resnet20")
     training = Training(
         updates=64_000,
         schedule="steps",

@@ -5,8 +5,10 @@ import io
 import json
 import os
 import platform
+import re
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,8 +20,7 @@ import torchvision
 
 from . import __version__, files
 from .data.sources import Files, Source
-from .errors import DataError, UsageError, WeightsError, safe_text
-from .evaluation.records import csv_text
+from .errors import DataError, LockHeld, UsageError, WeightsError, safe_text
 from .recipe import Recipe, as_json, from_json
 
 
@@ -75,13 +76,9 @@ def read_result(folder: Path) -> Result | None:
 def read_recipe(folder: Path) -> Recipe:
     """The recipe of the run in FOLDER. Raises UsageError where there is none."""
     path = folder / "recipe.json"
-    try:
-        data = json.loads(path.read_bytes())
-    except OSError as error:
-        raise UsageError(f"{safe_text(str(folder))} is no run folder: it has no recipe.json") from error
-    except ValueError as error:
-        raise UsageError(f"{safe_text(str(path))} is damaged: {error}") from error
-    return from_json(Recipe, data, str(path))
+    if not path.is_file():
+        raise UsageError(f"{safe_text(str(folder))} is no run folder: it has no recipe.json")
+    return from_json(Recipe, _json(path), str(path))
 
 
 def keep_recipe(folder: Path, recipe: Recipe) -> None:
@@ -89,33 +86,60 @@ def keep_recipe(folder: Path, recipe: Recipe) -> None:
     path = folder / "recipe.json"
     if path.exists():
         return check_recipe(folder, recipe)
-    files.write_json(folder / "environment.json", environment())
     files.write_json(path, as_json(recipe))
+    files.write_json(folder / "environment.json", environment())
 
 
 def check_recipe(folder: Path, recipe: Recipe) -> None:
-    """Raise UsageError where the run in FOLDER has another recipe; what the network takes from the data is left out."""
+    """Raise UsageError where the run in FOLDER has another recipe.
+
+    What the network takes from the data and where the data lies do not count, nor do fields that FOLDER's recipe,
+    made by an older version, does not have.
+    """
     mine = json.loads(json.dumps(as_json(recipe)))
-    kept = json.loads((folder / "recipe.json").read_bytes())
+    kept = _json(folder / "recipe.json")
     for name in ("classes", "channels", "size"):
         mine["network"][name] = kept["network"][name]
+    mine |= {name: kept[name] for name in ("data", "weights")}  # where they lie does not matter; data has a fingerprint
     differences = [f"{key} was {old}, is {new}" for key, old, new in _differences(kept, mine)]
     if differences:
         raise UsageError(f"{folder} holds a run of another recipe ({'; '.join(differences[:4])}); choose another --out")
 
 
-def forget(folder: Path) -> None:
-    """Remove the folder of a run that never began, so that a wrong command leaves nothing behind."""
-    with suppress(OSError):
-        if [entry.name for entry in folder.iterdir()] == [".lock"]:
-            (folder / ".lock").unlink()
-            folder.rmdir()
+def check_is_a_run(folder: Path) -> None:
+    """Raise UsageError for a folder that holds something else than a run: nothing of it is ever touched."""
+    if not folder.is_dir() or (folder / "recipe.json").exists():
+        return
+    others = [entry.name for entry in folder.iterdir() if not re.match(r"\.(lock$|tmp-|trash-)", entry.name)]
+    if others:
+        few = ", ".join(map(safe_text, sorted(others)[:3]))
+        raise UsageError(f"{safe_text(str(folder))} holds other things than a run ({few}); choose another --out")
+
+
+@contextmanager
+def began(folder: Path) -> Iterator[None]:
+    """Inside the lock: where the run never began, remove its folder, so that a wrong command leaves nothing behind."""
+    if not (folder / ".lock").exists():  # the one who held the lock before us has removed the folder
+        raise LockHeld(f"{folder} was just left by another process; run the command again")
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            if [entry.name for entry in folder.iterdir()] == [".lock"]:
+                (folder / ".lock").unlink()
+                folder.rmdir()
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_bytes())
+    except ValueError as error:
+        raise UsageError(f"{safe_text(str(path))} is damaged: {error}") from error
 
 
 def _differences(old: Any, new: Any, at: str = "") -> list[tuple[str, Any, Any]]:
     if isinstance(old, dict) and isinstance(new, dict):
-        keys = [*old, *(key for key in new if key not in old)]
-        return [row for key in keys for row in _differences(old.get(key), new.get(key), f"{at}.{key}" if at else key)]
+        return [row for key in old for row in _differences(old.get(key), new.get(key), f"{at}.{key}" if at else key)]
     return [] if old == new else [(at, old, new)]
 
 
@@ -129,10 +153,12 @@ def keep_split(folder: Path, parts: dict[str, Source], data: str) -> None:
     ]
     if not rows:
         return
-    path, text = folder / "split.csv", csv_text(["file", "bytes", "part"], rows)
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows([["file", "bytes", "part"], *rows])
+    path, text = folder / "split.csv", out.getvalue()
     if not path.exists():
         files.write_file(path, text.encode())
-    elif (kept := path.read_text()) != text:
+    elif (kept := path.read_text("utf-8")) != text:
         raise DataError(f"{data} has changed since the run began: {_changes(kept, text)}; choose another --out")
 
 
@@ -154,7 +180,7 @@ def trained_on(folder: Path) -> dict[tuple[str, int], str]:
     path = folder / "split.csv"
     if not path.exists():
         return {}
-    rows = csv.reader(io.StringIO(path.read_text()))
+    rows = csv.reader(io.StringIO(path.read_text("utf-8")))
     next(rows)
     return {(name, int(size)): part for name, size, part in rows}
 
@@ -195,6 +221,11 @@ def resolve(path: str | Path) -> Path:
     if not path.is_dir():
         raise UsageError(f"{safe_text(str(path))} is no folder; give a run folder or a model folder")
     return path
+
+
+def run_of(folder: Path) -> Path | None:
+    """The run that FOLDER is, or whose best/ or last/ it is; None for a model folder that lies elsewhere."""
+    return next((place for place in (folder, folder.resolve().parent) if (place / "recipe.json").is_file()), None)
 
 
 def model_folder(path: str | Path) -> Path:

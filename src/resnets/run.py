@@ -3,7 +3,7 @@
 import logging
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,18 +15,37 @@ from . import bundle, files
 from .bundle import Bundle
 from .classification import Classification
 from .data.batches import batches_per_epoch
-from .data.datasets import Dataset, Holdout, open_dataset
-from .data.preprocessing import Preprocessing
+from .data.datasets import Holdout, open_dataset
 from .data.randomness import fold
-from .errors import DataError, Interrupted
+from .errors import DataError, Interrupted, UsageError
 from .evaluation.evaluate import check_bad
 from .evaluation.metrics import Counts
 from .evaluation.records import Answers, write
 from .families import name_of
 from .models import create_model
 from .recipe import Recipe
-from .record import Result, build, check_recipe, forget, keep_recipe, keep_split, read_result
-from .start import fit_network, helpful_workers, preprocessing_of, settled, start_from, threads
+from .record import (
+    Result,
+    began,
+    build,
+    check_is_a_run,
+    check_recipe,
+    keep_recipe,
+    keep_split,
+    read_result,
+)
+from .start import (
+    Machine,
+    Plan,
+    check_fits,
+    fit_network,
+    helpful_workers,
+    picture_sizes,
+    preprocessing_of,
+    settled,
+    start_from,
+    threads,
+)
 from .training import checkpoint
 from .training.optimizer import Average, optimizer
 from .training.schedule import Schedule
@@ -37,28 +56,6 @@ log = logging.getLogger(__name__)
 _SETTLED = 5.0  # seconds after which the end of an epoch is saved
 _CHECKPOINTS = "checkpoints"
 _LATEST = 60.0  # seconds after which any update is
-
-
-@dataclass(frozen=True)
-class Machine:
-    """What a result does not depend on: workers (None: as many as help), updates between checkpoints (0: by clock)."""
-
-    workers: int | None = None
-    save_every: int = 0
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a run has understood before its first update."""
-
-    folder: Path
-    recipe: Recipe
-    dataset: Dataset
-    preprocessing: Preprocessing
-    total: int
-    per_epoch: int
-    resumed_at: int
-    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -84,20 +81,23 @@ def events(recipe: Recipe, folder: Path, machine: Machine | None = None) -> Iter
     Raises LockHeld where another process works in FOLDER, UsageError where FOLDER holds another recipe, DataError
     where the data has changed since the run began, Interrupted after a signal, once the state is saved.
     """
+    machine = machine or Machine()
+    if (machine.workers or 0) < 0:
+        raise UsageError(f"workers is {machine.workers}; it must be at least 0")
+    check_is_a_run(folder)
     files.probe(folder)
-    try:
-        with files.lock(folder):
-            recipe = settled(recipe, folder)
-            done = read_result(folder)
-            if done:
-                check_recipe(folder, recipe)
-                yield done
-                return
-            signals = Signals()
-            with signals.caught(), threads(recipe):
-                yield from _Run(recipe, folder, machine or Machine(), signals).events()
-    finally:
-        forget(folder)
+    with files.lock(folder), began(folder):
+        recipe = settled(recipe, folder)
+        done = read_result(folder)
+        if done:
+            check_recipe(folder, recipe)
+            yield done
+            return
+        signals = Signals()
+        with threads(recipe):
+            run = _Run(recipe, folder, machine, signals)  # a signal ends this at once: there is nothing to save yet
+            with signals.caught():
+                yield from run.events()
 
 
 class _Run:
@@ -108,18 +108,13 @@ class _Run:
         self.dataset = open_dataset(recipe.data, Holdout(recipe.val, recipe.test, recipe.split_seed))
         self.recipe = fit_network(recipe, self.dataset)
         self.preprocessing = preprocessing_of(self.recipe, self.dataset)
-        self.notes = list(self.dataset.notes)
+        self.notes = [*self.dataset.notes, *picture_sizes(self.dataset.train)]
+        self.files = sum(len(part) for part in self.dataset.parts.values())
         self.fingerprint = self.dataset.train.fingerprint()
         self.state = self._new_state()
         workers = helpful_workers(self.dataset.train) if machine.workers is None else machine.workers
-        self.job = Classification(
-            self.state.model,
-            self.recipe,
-            self.dataset.train,
-            self.preprocessing,
-            self.dataset.classes,
-            workers,
-        )
+        model, classes = self.state.model, self.dataset.classes
+        self.job = Classification(model, self.recipe, self.dataset.train, self.preprocessing, classes, workers)
         self.kept: dict[str, dict[str, Any]] = {}
         size = sum(tensor.numel() * tensor.element_size() for tensor in self.state.model.state_dict().values())
         files.probe(folder, 10 * size)  # two checkpoints, best and last, with optimizer and averages
@@ -132,6 +127,7 @@ class _Run:
         model = create_model(self.recipe.network, fan=training.fan, zero_last_scale=training.zero_last_scale)
         if self.recipe.weights and not checkpoint.checkpoints(self.folder / _CHECKPOINTS):
             self.notes += start_from(model, self.recipe.weights, self.recipe.origin)
+        check_fits(model, self.recipe.network)
         model.to(memory_format=torch.channels_last if training.channels_last else torch.contiguous_format)  # type: ignore[call-overload]
         per_epoch = batches_per_epoch(len(self.dataset.train), training.batch_size)
         total = training.updates or training.epochs * per_epoch
@@ -151,19 +147,12 @@ class _Run:
         self.log = files.Log(self.folder / "log.jsonl")
         self.log.truncate_after(state.update)
         total = state.schedule.total
-        yield Plan(
-            self.folder,
-            self.recipe,
-            self.dataset,
-            self.preprocessing,
-            total,
-            state.per_epoch,
-            state.update,
-            tuple(self.notes),
-        )
+        lengths = (total, state.per_epoch, state.update)
+        yield Plan(self.folder, self.recipe, self.dataset, self.preprocessing, *lengths, tuple(self.notes))
         try:
             if state.epoch > state.closed:
-                yield self._close_epoch()
+                closed = (r["epoch"] for r in self.log.records() if "train_error" in r)
+                yield self._close_epoch(logged=state.epoch - 1 in closed)
             yield from self._train()
             self._save()
             result = self._finish()
@@ -187,7 +176,7 @@ class _Run:
 
     def _train(self) -> Iterator[Event]:
         for step in train(self.job, self.state):
-            check_bad(list(self.state.bad.items()), len(self.dataset.train), self.recipe.max_bad)
+            self._note_bad(())
             self.log.write({key: value for key, value in asdict(step).items() if key != "ends_epoch"})
             yield step
             self.signals.check()
@@ -205,13 +194,19 @@ class _Run:
         """What is tested and kept: the averaged weights where there are any."""
         return self.state.average.tensors if self.state.average else dict(self.state.model.state_dict())
 
-    def _close_epoch(self) -> Epoch:
+    def _note_bad(self, bad: Iterable[tuple[str, str]]) -> None:
+        """Count and name what could not be read in any part; too much of it stops the run."""
+        self.state.bad |= dict(bad)
+        check_bad(list(self.state.bad.items()), self.files, self.recipe.max_bad)
+
+    def _close_epoch(self, logged: bool = False) -> Epoch:
         state, dataset = self.state, self.dataset
         figures: dict[str, Any] = {"update": state.update, "epoch": state.epoch - 1}
         error = 100 * state.mistakes / state.images
         kept = self._bundle(self._weights())
         if dataset.val is not None:
             tested = self.job.evaluate(kept.model(), dataset.val, self.signals.check)
+            self._note_bad(tested.bad)
             error = tested.counts.top1_error
             figures |= {"val_error": error, "val_loss": tested.loss}
             if not state.best or (error, tested.loss) < (state.best.error, state.best.loss):
@@ -221,7 +216,8 @@ class _Run:
             watched = self.job.evaluate(kept.model(), dataset.test, self.signals.check)
             figures["watched_test_error"] = watched.counts.top1_error
         figures |= state.close_epoch(error)
-        self.log.write(figures)
+        if not logged:
+            self.log.write(figures)
         return Epoch(figures)
 
     def _elapsed(self) -> float:
@@ -259,7 +255,8 @@ class _Run:
         rows = [row for row in counts.per_class(self.dataset.classes) if row["images"]] if counts else []
         seconds = self._elapsed()
         training = self.recipe.training
-        images = state.update * min(training.batch_size, len(self.dataset.train))
+        whole, rest = divmod(state.update, state.per_epoch)
+        images = whole * len(self.dataset.train) + rest * training.batch_size
         result = Result(
             run=str(self.folder), network=name_of(self.recipe.network), data=self.dataset.name, recipe=self.recipe.name,
             seed=self.recipe.seed, updates=state.update, epochs=state.epoch, model="best" if best else "last",
@@ -285,6 +282,7 @@ class _Run:
             answers.add(batch, scores)
 
         tested = self.job.evaluate(self._bundle(tensors).model(), test, watch)
+        self._note_bad(tested.bad)
         place = f"evaluations/{self.dataset.name}-1-crop"
         write(self.folder / place, tested, answers, {"model": name, "part": "test", "protocol": "1-crop"})
         return tested.counts, place

@@ -6,8 +6,8 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,16 @@ import torch
 from . import bundle
 from .data.batches import mean_image
 from .data.datasets import Dataset
+from .data.images import ImageError
 from .data.preprocessing import NORMALIZATIONS, Preprocessing, normalization
 from .data.sources import Arrays, Source
-from .errors import unknown
+from .errors import UsageError, unknown
+from .families import name_of
 from .models import load_weights
 from .models.weights import fit_weights
 from .recipe import Recipe, change
 from .record import model_folder
+from .spec import AnyNetwork
 
 log = logging.getLogger(__name__)
 _LAST = torch.channels_last
@@ -30,6 +33,28 @@ _LEAST_SHARED_MEMORY = 256 << 20  # bytes that workers need to hand batches over
 
 
 _TINY = 16  # pixels a side up to which one thread does the work: sharing so little costs more than it gives
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a result does not depend on: workers (None: as many as help), updates between checkpoints (0: by clock)."""
+
+    workers: int | None = None
+    save_every: int = 0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run has understood before its first update."""
+
+    folder: Path
+    recipe: Recipe
+    dataset: Dataset
+    preprocessing: Preprocessing
+    total: int
+    per_epoch: int
+    resumed_at: int
+    notes: tuple[str, ...]
 
 
 def settled(recipe: Recipe, folder: Path) -> Recipe:
@@ -93,6 +118,31 @@ def start_from(model: Any, weights: str, origin: str) -> list[str]:
     return list(load_weights(model, path, origin or None).notes)
 
 
+def check_fits(model: Any, network: AnyNetwork) -> None:
+    """Raise UsageError where the network halves its input more often than it can be halved."""
+    try:
+        with torch.inference_mode():
+            model.eval()(torch.zeros(1, network.channels, network.size, network.size))
+    except RuntimeError as error:
+        what = f"{name_of(network)} cannot take images of {network.size}×{network.size} pixels"
+        raise UsageError(f"{what}; choose a larger --size or another --network") from error
+
+
+def picture_sizes(source: Source) -> list[str]:
+    """A line on how large the pictures in files are, from a sample of them; nothing for images in memory."""
+    if isinstance(source, Arrays):
+        return []
+    sizes: list[tuple[int, int]] = []
+    for index in range(0, len(source), max(1, len(source) // 24)):
+        with suppress(ImageError):
+            sizes.append(source.picture(index).size)
+    if not sizes:
+        return []
+    (small, large), count = ((min(sizes), max(sizes)), len(sizes))
+    same = f"{small[0]}×{small[1]}" if small == large else f"{small[0]}×{small[1]} to {large[0]}×{large[1]}"
+    return [f"pictures are {same} pixels (of {count} looked at)"]
+
+
 def helpful_workers(source: Source) -> int:
     """None for images in memory; for files one for every second core, given shared memory to hand batches over."""
     if isinstance(source, Arrays):
@@ -101,4 +151,4 @@ def helpful_workers(source: Source) -> int:
     if place.is_dir() and shutil.disk_usage(place).free < _LEAST_SHARED_MEMORY:
         log.warning("too little shared memory in %s for workers; pictures are decoded in the main process", place)
         return 0
-    return min(8, max(1, (os.cpu_count() or 1) // 2))
+    return min(8, max(1, len(os.sched_getaffinity(0)) // 2))

@@ -19,8 +19,8 @@ from resnets.cli.main import main
 from resnets.errors import DataError, EnvironmentProblem, LockHeld, NumericError, UsageError
 from resnets.recipe import change
 from resnets.record import read_recipe
-from resnets.run import Epoch, Machine, Plan, events, execute
-from resnets.start import faster_precision
+from resnets.run import Epoch, events, execute
+from resnets.start import Machine, Plan, faster_precision
 from resnets.training.train import Step
 
 TINY = {"network": "cifar_resnet8", "epochs": 1}

@@ -77,6 +77,34 @@ def test_a_signal_saves_first(trials, number, code):
     assert_same(trials([[{}], [{"kill_update": 12, "signal": number}, {}]]), killed=code)
 
 
+def test_signals_at_the_end_of_an_epoch(trials):
+    """Stopped before the epoch is closed, resumed, killed, resumed: its record stands in the log once."""
+    stop = {"kill_update": 12, "signal": signal.SIGTERM}
+    answers = trials([[{}], [stop, {"kill_update": 14}, {}], [stop, {"kill_update": 24, "signal": signal.SIGINT}, {}]])
+    golden = answers[0]["digest"]
+    for answer, ends in zip(answers[1:], ([143, -9, 0], [143, 130, 0]), strict=True):
+        assert [end["exit"] for end in answer["ends"]] == ends
+        assert answer["digest"] == golden
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"channels_last": True, "schedule": "plateau", "patience": 1, "warmup": "until-error"},
+        {"head_epochs": 1, "weights": "HEAD", "precision": "bf16"},
+    ],
+    ids=["plateau", "frozen body"],
+)
+def test_other_recipes_resume_to_the_same_bits(trials, changes, data, tmp_path):
+    """What a schedule has seen, a frozen body and the memory format survive a kill."""
+    if changes.get("weights"):
+        (start,) = trials([[{}]])
+        assert start["digest"]
+        changes = {**changes, "weights": str(next(tmp_path.rglob("last")))}
+    with_changes = [{"changes": changes}]
+    assert_same(trials([with_changes, *([{"changes": changes, "kill_update": k}, *with_changes] for k in (9, 14, 30))]))
+
+
 def test_other_seed_is_another_run(trials):
     """The digest can tell runs apart, and a folder keeps its recipe."""
     first, second, mixed = trials([[{}], [{"changes": {"seed": 1}}], [{"kill_update": 9}, {"changes": {"seed": 1}}]])

@@ -19,7 +19,8 @@ from safetensors.torch import load_file
 from resnets import families, files
 from resnets.errors import ResnetsError
 from resnets.recipe import change, quick
-from resnets.run import Machine, events
+from resnets.run import events
+from resnets.start import Machine
 from resnets.training.train import Step
 
 UPDATES = 36  # 96 images in batches of 8, 3 epochs

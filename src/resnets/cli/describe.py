@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from rich.table import Table
 from tyro.conf import Positional, arg
 
-from ..errors import unknown
+from ..errors import UsageError, unknown
 from ..families import FAMILIES, SUFFIXES, VGG_CONVS, name_of, names, network
 from ..recipe import RECIPES, as_json
 from ..spec import VGG, Network
@@ -89,6 +89,9 @@ class Describe(Verb):
             return self._recipe()
         from dataclasses import replace
 
+        for name, number in (("classes", self.classes), ("channels", self.channels), ("size", self.size)):
+            if number is not None and number < 1:
+                raise UsageError(f"--{name} is {number}; it must be at least 1")
         base = network(self.network)
         spec = replace(base, classes=self.classes or base.classes, channels=self.channels, size=self.size or base.size)
         facts = describe(spec)
@@ -99,10 +102,11 @@ class Describe(Verb):
         return 0
 
     def _recipe(self) -> int:
+        from .. import api
         from ..record import read_recipe, resolve
 
         path = Path(self.network)
-        value = as_json(read_recipe(path.parent if path.suffix == ".json" else resolve(path)))
+        value = as_json(api.recipe_file(path) if path.suffix == ".json" else read_recipe(resolve(path)))
         if self.json:
             print_json(value)
         else:

@@ -59,6 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):  # a terminal that cannot show a character shows its number
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="surrogateescape")  # names of files are bytes
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
     if not arguments or arguments[0] in ("-h", "--help", "help"):
@@ -69,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     try:
         return _verb(arguments[0], arguments[1:])
-    except (ResnetsError, KeyboardInterrupt, OSError, ImportError, RuntimeError, MemoryError) as error:
+    except (Exception, KeyboardInterrupt) as error:
         if debug:
             raise
         return _report(error)

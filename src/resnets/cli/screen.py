@@ -11,7 +11,8 @@ from rich.table import Table
 
 from ..families import name_of
 from ..record import Result
-from ..run import Epoch, Event, Plan
+from ..run import Epoch, Event
+from ..start import Plan
 from ..training.train import Step
 from .verb import console, shown
 
@@ -32,6 +33,7 @@ class Screen:
         self.images = 0
         self.began = time.monotonic()
         self.told = False
+        self.epoch, self.seen, self.mistakes = -1, 0, 0
 
     def __enter__(self) -> "Screen":
         return self
@@ -92,13 +94,18 @@ class Screen:
 
     def _step(self, step: Step) -> None:
         self.images += step.images
+        if step.epoch != self.epoch:  # the running error is that of the epoch
+            self.epoch, self.seen, self.mistakes = step.epoch, 0, 0
+        self.seen, self.mistakes = self.seen + step.images, self.mistakes + step.mistakes
         done = step.update - self.plan.resumed_at
         if done >= _MEASURED and not self.told:
             self.told = True
             expected = duration(self._left(step.update))
             self.out.print(f"{'expected':<9}{expected} more, at {self._speed():.0f} images/s over {done} updates\n")
         if self.live:
-            text = f"loss {step.loss:.3f}  {self._speed():.0f} images/s  {duration(self._left(step.update))} left"
+            error = 100 * self.mistakes / self.seen
+            speed = f"{self._speed():.0f} images/s  {duration(self._left(step.update))} left"
+            text = f"loss {step.loss:.3f}  error {error:.2f} %  {speed}"
             self.progress.update(self.task, completed=step.update, description=text)
             self.live.update(self._picture())
 

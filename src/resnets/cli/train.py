@@ -1,5 +1,6 @@
 """`train` and `resume`."""
 
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,4 +131,12 @@ def _fetch(data: str) -> Path:
 
     if data not in ARCHIVES:
         raise unknown("data set to download", data, ARCHIVES)
-    return fetch(data, Path("data"))
+    shown = -1
+
+    def report(done: int, total: int) -> None:
+        nonlocal shown
+        if (tenth := 10 * done // max(total, 1)) > shown:
+            shown = tenth
+            print(f"{data}: {done / 1e6:.0f} of {total / 1e6:.0f} MB", file=sys.stderr)
+
+    return fetch(data, Path("data"), report)

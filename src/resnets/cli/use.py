@@ -47,6 +47,8 @@ class Evaluate(Verb):
 
         if self.protocol not in PROTOCOLS:
             raise unknown("protocol", self.protocol, PROTOCOLS)
+        if self.out and (self.out / "recipe.json").exists():
+            raise UsageError(f"{self.out} is a run; its own result is not written over: choose another --out")
         if not self.data:
             raise UsageError("nothing to test on; give --data DATA, such as --data digits or --data photos/")
         tested = api.evaluate(
@@ -63,13 +65,15 @@ class Evaluate(Verb):
             "part": tested.part,
             "protocol": self.protocol,
         }
-        folder = self.out or self._beside(f"{tested.dataset.name}-{self.protocol}")
-        if folder:
-            write(folder, tested.evaluation, tested.answers, facts)
+        part = "" if tested.part == "test" else f"-{tested.part}"
+        folder = self.out or self._beside(f"{tested.dataset.name}{part}-{self.protocol}")
         if self.json:
-            print_json({**facts, **tested.evaluation.as_dict(), "out": str(folder) if folder else None})
+            found = {**facts, **tested.evaluation.as_dict()}
+            print_json({**found, "notes": tested.notes, "out": str(folder) if folder else None})
         else:
             _print_evaluation(facts, tested, folder)
+        if folder:
+            write(folder, tested.evaluation, tested.answers, facts)
         return 0
 
     def _sources(self) -> list[Any]:
@@ -134,8 +138,8 @@ class Predict(Verb):
         from .. import api
         from ..files import write_file
 
-        if self.top < 1:
-            raise UsageError("--top must be at least 1")
+        if self.top < 1 or self.batch_size < 1:
+            raise UsageError("--top and --batch-size must be at least 1")
         names = _inputs(self.pictures)
         model = api.load(self.model)
         rows, times = _answers(model, names, self.top, self.batch_size)

@@ -89,7 +89,7 @@ def fit_weights(
     network: AnyNetwork | None = None,
 ) -> Loaded:
     """Copy a state dict of any publisher into MODEL; all or nothing. NETWORK is what it was made for, where known."""
-    if network and name_of(network) != name_of(model.spec):
+    if network and _levelled(network) != _levelled(model.spec):
         raise WeightsError(f"{where} is a {name_of(network)}, not a {name_of(model.spec)}")
     tensors = our_names(source)
     own = model.state_dict()
@@ -102,6 +102,11 @@ def fit_weights(
     for note in notes:
         log.warning("%s: %s", where, note)
     return Loaded(tuple(notes))
+
+
+def _levelled(network: AnyNetwork) -> AnyNetwork:
+    """The network without what a new classifier, other channels or another image size change."""
+    return replace(network, classes=1, channels=1, size=1)
 
 
 def our_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

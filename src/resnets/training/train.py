@@ -25,6 +25,10 @@ class Job(Protocol):
         """Training batches from batch BATCH of epoch EPOCH on."""
         ...
 
+    def name(self, index: int) -> str:
+        """Which image a person knows training sample INDEX by."""
+        ...
+
     def prepare(self, epoch: int) -> None:
         """Put the model into its mode for an epoch: what learns and what is frozen."""
         ...
@@ -130,7 +134,7 @@ def train(job: Job, state: State) -> Iterator[Step]:
         if not math.isfinite(value):
             raise NumericError(
                 f"the loss is {value} at update {state.update + 1}, rate {rate:g}, "
-                f"images {batch.indices[:8].tolist()} …; lower --lr or look at these images"
+                f"images {', '.join(map(job.name, batch.indices[:5].tolist()))} …; lower --lr or look at these images"
             )
         loss.backward()
         state.optimizer.step()

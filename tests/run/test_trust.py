@@ -1,0 +1,206 @@
+"""What makes a figure believable: nothing trained on is tested on, nothing of the user's is touched."""
+
+import json
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from resnets import api, families, files
+from resnets.bundle import Bundle, save
+from resnets.cli.main import main
+from resnets.errors import DataError, LockHeld, UsageError, WeightsError
+from resnets.run import events, execute
+from resnets.start import Machine
+from resnets.training.train import Step
+
+
+def pictures(root: Path, names=("dark", "light"), count=40, prefix="") -> Path:
+    """Little pictures of two classes."""
+    generator = np.random.default_rng(0)
+    for label, name in enumerate(names):
+        (root / name).mkdir(parents=True)
+        for i in range(count):
+            pixels = generator.integers(0, 128, (10, 10, 3)) + 100 * label
+            Image.fromarray(pixels.astype(np.uint8)).save(root / name / f"{prefix}{i:02d}.png")
+    return root
+
+
+def small(data, **changes):
+    return api.plan(
+        str(data),
+        **{"network": "cifar_resnet8", "epochs": 1, "size": 8, "batch_size": 8, "precision": "fp32", **changes},
+    )
+
+
+def test_a_folder_that_is_no_run_is_left_alone(tmp_path):
+    mine = tmp_path / "mine"
+    (mine / "best").mkdir(parents=True)
+    (mine / "best/notes.txt").write_text("mine")
+    (mine / "log.jsonl").write_text("mine")
+    with pytest.raises(UsageError, match="other things than a run"):
+        execute(small("digits"), mine)
+    assert sorted(p.name for p in mine.rglob("*") if p.is_file()) == ["log.jsonl", "notes.txt"]
+    assert (mine / "log.jsonl").read_text() == "mine"
+
+
+@pytest.mark.parametrize("names", [("dark", "light"), ("-1", "+1"), ("=a", "@b"), ("naïve 😀", "a\\nb")])
+def test_only_the_test_part_of_the_run_is_tested(tmp_path, names):
+    data = pictures(tmp_path / "data", names)
+    result = execute(small(data, val=0.1, test=0.1), tmp_path / "run")
+    for part, images in (("auto", 8), ("test", 8), ("val", 8), ("train", 64), ("all", 80)):
+        assert api.evaluate(result.run, str(data), part=part).evaluation.counts.images == images, part
+    new = pictures(tmp_path / "new", names, count=3, prefix="new")
+    assert api.evaluate(result.run, str(new)).part == "all"
+
+
+def test_an_ensemble_is_tested_on_what_none_of_it_was_trained_on(tmp_path):
+    data = pictures(tmp_path / "data")
+    first = execute(small(data), tmp_path / "first").run
+    second = execute(small(data, split_seed=7), tmp_path / "second").run
+    with pytest.raises(UsageError, match="different splits"):
+        api.evaluate([first, second], str(data))
+    whole = api.open_dataset(str(data)).whole
+    seen = [api.trained_on(Path(run)) for run in (first, second)]
+    _, one, _ = api._part_of_runs(whole, "auto", seen)
+    _, other, _ = api._part_of_runs(whole, "auto", seen[::-1])
+    assert one.names == other.names
+    assert 0 < len(one) < 12
+
+
+def test_a_model_outside_its_run_says_so(tmp_path, capsys):
+    data = pictures(tmp_path / "data")
+    result = execute(small(data), tmp_path / "run")
+    (tmp_path / "run/best").rename(tmp_path / "moved")
+    assert main(["evaluate", str(tmp_path / "moved"), "--data", str(data), "--json"]) == 0
+    assert "not known" in json.loads(capsys.readouterr().out)["notes"][0]
+    assert result.model == "best"
+
+
+def test_the_split_of_digits_is_that_of_the_run(tmp_path):
+    result = execute(small("digits", val=0.3), tmp_path / "run")
+    assert api.evaluate(result.run, "digits", part="val").evaluation.counts.images > 400
+
+
+def test_broken_pictures_in_every_part_are_counted(tmp_path):
+    data = pictures(tmp_path / "data")
+    recipe = small(data, max_bad=0.2)
+    run = execute(recipe, tmp_path / "whole")
+    parts = api.trained_on(Path(run.run))
+    broken = [next(n for (n, _), p in parts.items() if p == part) for part in ("val", "test")]
+    for name in broken:
+        size = (data / name).stat().st_size
+        (data / name).write_bytes(b"x" * size)
+    result = execute(recipe, tmp_path / "again")
+    assert result.bad_files == 2
+    assert all(name in (tmp_path / "again/bad_images.txt").read_text() for name in broken)
+    with pytest.raises(DataError, match="--max-bad"):
+        execute(replace(recipe, max_bad=0.01), tmp_path / "strict")
+
+
+def test_evaluating_does_not_write_over_the_run(tmp_path, capsys):
+    data = pictures(tmp_path / "data")
+    result = execute(small(data), tmp_path / "run")
+    own = (tmp_path / "run" / result.evaluation / "result.json").read_bytes()
+    assert main(["evaluate", result.run, "--data", str(data), "--part", "train"]) == 0
+    assert (tmp_path / "run" / result.evaluation / "result.json").read_bytes() == own
+    assert (tmp_path / "run/evaluations/data-train-1-crop/result.json").is_file()
+    assert main(["evaluate", result.run, "--data", str(data), "--out", result.run]) == 2
+    assert "another --out" in capsys.readouterr().err
+
+
+def test_the_loser_of_the_lock_removes_nothing(tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    with files.lock(folder):
+        child = os.fork()
+        if child == 0:
+            try:
+                list(events(small("digits"), folder))
+            except LockHeld:
+                os._exit(7)
+            os._exit(1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+        assert (folder / ".lock").exists()
+
+
+def test_runs_that_begin_together_have_folders_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(time, "strftime", lambda form: "20260101-000000")
+    first, second = api.run_folder(small("digits")), api.run_folder(small("digits"))
+    assert first != second
+    assert second.name.endswith("-2")
+
+
+def test_a_run_goes_on_from_anywhere_and_when_its_data_has_moved(tmp_path, monkeypatch):
+    data = pictures(tmp_path / "data")
+    monkeypatch.chdir(tmp_path)
+    running = events(small("data"), tmp_path / "run", Machine(save_every=2))
+    next(event for event in running if isinstance(event, Step) and event.update == 3)
+    running.close()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    moved = tmp_path / "moved"
+    data.rename(moved)
+    assert execute(small(f"{moved}/"), tmp_path / "run").updates == 7
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "word"),
+    [
+        (["train", "digits", "--workers", "-1"], 2, "workers"),
+        (["train", "digits", "--network", "vgg16"], 2, "--size"),
+        (["train", "digits", "--recipe", "finetune"], 2, "--weights"),
+        (["train", "digits", "--recipe", "paper", "--network", "resnet18"], 2, "cifar_resnet20"),
+        (["evaluate", "run", "--data", "digits", "--workers", "-1"], 2, "workers"),
+        (["predict", "run", "x.png", "--batch-size", "0"], 2, "--batch-size"),
+        (["describe", "resnet18", "--classes", "-3"], 2, "--classes"),
+        (["describe", "resnet18", "--size", "0"], 2, "--size"),
+        (["describe", "other.json"], 2, "other.json"),
+    ],
+)
+def test_more_wrong_input_is_one_line(tmp_path, monkeypatch, capsys, arguments, code, word):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "other.json").write_text("{}")
+    assert main(arguments) == code
+    err = capsys.readouterr().err.strip()
+    assert len(err.splitlines()) == 1
+    assert word in err
+    assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == ["other.json"]
+
+
+def test_a_damaged_recipe_and_a_recipe_file(tmp_path, capsys):
+    execute(small("digits"), tmp_path / "run")
+    (tmp_path / "mine.json").write_bytes((tmp_path / "run/recipe.json").read_bytes())
+    value = api.plan("digits", network="cifar_resnet14", recipe=str(tmp_path / "mine.json"), seed=3)
+    assert (value.network.layers, value.seed, value.training.batch_size) == (14, 3, 8)
+    (tmp_path / "run/recipe.json").write_text("{")
+    assert main(["resume", str(tmp_path / "run")]) == 2
+    assert "damaged" in capsys.readouterr().err
+
+
+def test_digits_change_only_how_pictures_are_seen_in_the_papers_recipe():
+    paper = api.plan("digits", recipe="paper")
+    assert (paper.training.lr, paper.training.batch_size, paper.training.ema, paper.normalize) == (
+        0.1,
+        128,
+        0.0,
+        "pixel-mean",
+    )
+    assert (paper.size, paper.augmentation.flip) == (8, "none")
+
+
+def test_custom_networks_do_not_load_each_others_weights(tmp_path):
+    base = families.network("cifar_resnet8")
+    mine, other = (replace(base, unit=replace(base.unit, merge="scale", scale=s)) for s in ((0.5, 0.7), (0.7, 0.5)))
+    model = api.create_model(mine)
+    seen = api.Preprocessing(8, 3, mean=(0.0,) * 3, std=(1.0,) * 3)
+    save(Bundle(mine, dict(model.state_dict()), tuple("abcdefghij"), seen, {}), tmp_path / "model")
+    with pytest.raises(WeightsError, match="custom"):
+        execute(small("digits", network=other, weights=str(tmp_path / "model")), tmp_path / "run")
+    fine = api.plan("digits", weights=str(tmp_path / "model"))
+    assert (fine.network, fine.name, fine.size) == (mine, "finetune", 8)
