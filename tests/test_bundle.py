@@ -101,6 +101,7 @@ def changed(folder, change):
     path = folder / "config.json"
     data = json.loads(path.read_text())
     path.write_text(json.dumps(change(data) or data))
+    (folder / "MANIFEST.json").unlink()  # the change is ours
 
 
 DAMAGE = {
@@ -157,6 +158,7 @@ def test_folder_without_our_config_is_no_model_folder(content, folder):
 def test_wrong_tensors_are_refused(folder):
     path = folder / "model.safetensors"
     tensors = load_file(path)
+    (folder / "MANIFEST.json").unlink()
     whole = path.read_bytes()
     save_file({**tensors, "extra": torch.zeros(1)}, path)
     with pytest.raises(WeightsError, match=r"does not hold the network of config.json"):

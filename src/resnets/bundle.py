@@ -1,5 +1,6 @@
 """A model folder: weights, network, class names and preprocessing, in the layout that timm reads too."""
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -7,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from . import __version__, files
-from .data.images import ImageError, decode, read_image
+from .data.images import ImageError, decode, flatten, read_image
 from .data.preprocessing import Preprocessing
 from .errors import UsageError, WeightsError, safe_text
 from .families import name_of
@@ -47,10 +49,11 @@ class Bundle:
     facts: dict[str, Any] = field(default_factory=dict)
 
     def model(self) -> ResidualNetwork | VGGNetwork:
-        """The module with the weights, in eval mode."""
+        """The module with the weights, in eval mode; its bits do not depend on the memory format of `tensors`."""
         with torch.device("meta"):
             module = build(self.network)
-        module.load_state_dict(self.tensors, strict=True, assign=True)
+        plain = {name: tensor.contiguous().view(-1).view(tensor.shape) for name, tensor in self.tensors.items()}
+        module.load_state_dict(plain, strict=True, assign=True)
         return module.eval()
 
 
@@ -84,6 +87,7 @@ def config(bundle: Bundle) -> dict[str, Any]:
             "crop_pct": preprocessing.crop_pct,
             "crop_mode": {"crop": "center", "pad": "border", "squash": "squash"}[preprocessing.fit],
             "num_classes": network.classes,
+            # timm's names: it renames torchvision's classifier.6 to head.fc before it looks for these two
             "first_conv": "features.0" if name_of(network).startswith("vgg") else "conv1",
             "classifier": "head.fc" if name_of(network).startswith("vgg") else "fc",
         },
@@ -112,19 +116,23 @@ def load(folder: Path) -> Bundle:
     """The bundle in FOLDER. Raises WeightsError for a folder that is none, is damaged, or is of a newer format."""
     where = safe_text(str(folder))
     try:
-        data = json.loads((folder / "config.json").read_bytes())
+        text = (folder / "config.json").read_bytes()
+        data = json.loads(text)
         given, names, made = data["resnets"], data["label_names"], data["resnets"]["format"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise WeightsError(f"{where} is no model folder: config.json is missing, damaged or not ours") from error
     if isinstance(made, int) and made > FORMAT:
         raise WeightsError(f"{where} was made by resnets {safe_text(str(given.get('version')))}; this is {__version__}")
     try:
-        own = from_json(_Section, given, f"{where}/config.json")
-        classes = tuple(from_json(list[str], names, f"{where}/config.json: label_names"))
-        tensors, _ = read_safetensors((folder / "model.safetensors").read_bytes())
-        expected = _shapes(own.network)
+        weights = (folder / "model.safetensors").read_bytes()
     except OSError as error:
         raise WeightsError(f"{where}/model.safetensors: {error.strerror}") from error
+    _check(folder, {"config.json": text, "model.safetensors": weights})
+    try:
+        own = from_json(_Section, given, f"{where}/config.json")
+        classes = tuple(from_json(list[str], names, f"{where}/config.json: label_names"))
+        tensors, _ = read_safetensors(weights)
+        expected = _shapes(own.network)
     except UsageError as error:
         raise WeightsError(str(error)) from error
     except WeightsError as error:
@@ -134,6 +142,25 @@ def load(folder: Path) -> Bundle:
     if len(classes) != own.network.classes:
         raise WeightsError(f"{where}: config.json names {len(classes)} classes, the network has {own.network.classes}")
     return Bundle(own.network, tensors, classes, own.preprocessing, own.facts)
+
+
+def _check(folder: Path, contents: dict[str, bytes]) -> None:
+    """Raise WeightsError where FOLDER has a manifest that tells of other CONTENTS; it may hold more files."""
+    where = safe_text(str(folder))
+    try:
+        listed = json.loads((folder / files.MANIFEST).read_bytes())["files"]
+        expected = {name: str(listed[name]["sha256"]) for name in contents if name in listed}
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise WeightsError(f"{where}/{files.MANIFEST} cannot be read; get the folder again") from error
+    for name, digest in expected.items():
+        found = hashlib.sha256(contents[name]).hexdigest()
+        if found != digest:
+            raise WeightsError(
+                f"{where}/{name} is damaged or was changed: expected sha256 {safe_text(digest[:12])}…, "
+                f"found {found[:12]}…; get the folder again, or remove {files.MANIFEST} if the change is yours"
+            )
 
 
 def _shapes(network: AnyNetwork) -> dict[str, torch.Size] | None:
@@ -198,7 +225,8 @@ class Classifier:
     def predict(self, image: Any, top: int = 5) -> list[Prediction]:
         """The `top` most probable classes of a picture, most probable first.
 
-        image: a path, the bytes of a file, a PIL image, or uint8 pixels (H, W, channels). Raises ImageError.
+        image: a path, the bytes of a file, a PIL image, or uint8 or uint16 pixels
+        (H, W) or (H, W, channels), where a second or fourth channel is alpha. Raises ImageError.
         """
         return self.predict_inputs([self.bundle.preprocessing(as_picture(image))], top)[0]
 
@@ -214,20 +242,33 @@ class Classifier:
         ]
 
 
-def as_picture(image: Any) -> Any:
-    """A path, bytes, PIL image or uint8 array as an upright PIL image. Raises ImageError."""
-    from PIL import Image, ImageOps
-
-    readers: list[tuple[tuple[type, ...], Callable[[Any], Any]]] = [
+def as_picture(image: Any) -> Image.Image:
+    """A path, bytes, PIL image or pixels as a picture, by the rules of `data.images`. Raises ImageError."""
+    readers: list[tuple[tuple[type, ...], Callable[[Any], Image.Image]]] = [
         ((str, Path), read_image),
         ((bytes,), decode),
-        ((Image.Image,), ImageOps.exif_transpose),
+        ((Image.Image,), _plain),
     ]
     for kinds, read in readers:
         if isinstance(image, kinds):
             return read(image)
-    if getattr(image, "dtype", None) == "uint8":
-        return Image.fromarray(image[..., 0] if image.ndim == 3 and image.shape[-1] == 1 else image)
+    if getattr(image, "dtype", None) in ("uint8", "uint16") and image.ndim in (2, 3):
+        return _plain(image)
     raise ImageError(
         f"cannot read a picture from {type(image).__name__}; give a path, bytes, a PIL image or uint8 pixels"
     )
+
+
+def _plain(image: Any) -> Image.Image:
+    """A PIL image or an array of pixels as the same picture would come from a file."""
+    try:
+        if not isinstance(image, Image.Image):
+            pixels = image[..., 0] if image.ndim == 3 and image.shape[-1] == 1 else image
+            if pixels.ndim == 3 and pixels.dtype == "uint16":
+                pixels = (pixels >> 8).astype("uint8")  # as Pillow reads 16-bit colours
+            image = Image.fromarray(pixels)
+        return flatten(ImageOps.exif_transpose(image))
+    except ImageError:
+        raise
+    except Exception as error:  # Pillow raises whatever the damage leads to
+        raise ImageError(f"not a picture: {safe_text(' '.join(str(error).split()))[:100]}") from error

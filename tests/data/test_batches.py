@@ -261,6 +261,15 @@ def test_images_of_another_size_are_fitted_once(monkeypatch):
     assert module.fitted(MEMORY, PLAIN) is MEMORY
 
 
+@pytest.mark.parametrize("size", [8, 4])
+def test_random_views_of_images_in_memory_come_from_the_whole_image(size):
+    rule, seen = Augmentation(crop="resized", flip="none", min_area=0.2), replace(PLAIN, size=size)
+    batch = next(training_batches(MEMORY, seen, rule, 3, (37, 1, (0, 0))))
+    views = np.stack([random_view(MEMORY.picture(i), (3, 0, i), rule, seen) for i in batch.indices.tolist()])
+    assert np.allclose(batch.images, seen.normalise(views), atol=1e-6)
+    assert not np.allclose(batch.images, np.stack([seen(MEMORY.picture(i)) for i in batch.indices.tolist()]))
+
+
 def test_mean_image_is_the_mean(files):
     assert np.abs(mean_image(MEMORY, PLAIN) - PIXELS.mean(0) / 255).max() < 1e-7
     views = np.stack([PLAIN.view(files.picture(i)) for i in range(13)])

@@ -242,7 +242,7 @@ NETWORKS = st.builds(
 )
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=25, deadline=None, derandomize=True)
 @given(NETWORKS, st.booleans())
 def test_any_network_has_its_shape_and_its_layers(spec, training):
     model = create_model(spec).train(training)

@@ -274,9 +274,9 @@ def test_stochastic_depth_drops_whole_mini_batches_and_scales_in_testing():
     def drawn(seed):
         torch.manual_seed(seed)
         u.train()
-        return [torch.equal(u(x), x) for _ in range(200)]
+        return [torch.equal(u(x), x) for _ in range(100)]
 
     first = drawn(0)
     assert first == drawn(0)
     assert first != drawn(1)
-    assert 30 <= sum(first) <= 70  # binomial, mean 50, deviation 6
+    assert 12 <= sum(first) <= 38  # binomial, mean 25, deviation 4.3

@@ -1,8 +1,14 @@
 """Batches: the order of (seed, epoch), decoded by workers where there are any, the same for any number of them."""
 
+import atexit
 import signal
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
+from multiprocessing import active_children
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 import numpy as np
@@ -11,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from ..errors import DataError
+from ..errors import DataError, EnvironmentProblem
 from ..recipe import Augmentation
 from .images import ImageError
 from .preprocessing import Preprocessing
@@ -20,6 +26,7 @@ from .sources import Arrays, Source
 from .transforms import augment, random_view
 
 Key = tuple[int, int]
+_STOPS = (signal.SIGINT, signal.SIGTERM)
 
 
 @dataclass(frozen=True)
@@ -50,7 +57,7 @@ class _Pictures(Dataset[Batch]):
     """Answers lists of (epoch, index) with batches; epoch −1 asks for the picture as testing sees it."""
 
     def __init__(self, source: Source, preprocessing: Preprocessing, augmentation: Augmentation, seed: int) -> None:
-        self.source = fitted(source, preprocessing)
+        self.source = source if augmentation.crop == "resized" else fitted(source, preprocessing)
         self.preprocessing = preprocessing
         self.augmentation = augmentation
         self.seed = seed
@@ -77,7 +84,7 @@ class _Pictures(Dataset[Batch]):
         return Batch(torch.from_numpy(images), labels, used, tuple(bad))
 
     def _pixels(self, epoch: int, indices: NDArray[np.int64]) -> tuple[NDArray, NDArray, list[tuple[str, str]]]:
-        if isinstance(self.source, Arrays):
+        if isinstance(self.source, Arrays) and self.augmentation.crop != "resized":
             return self.source.images[indices], indices, []
         bad: list[tuple[str, str]] = []
         rows = [self._picture(epoch, int(index), bad) for index in indices]
@@ -137,10 +144,57 @@ def _same(batch: Any) -> Any:
 
 
 def _quiet_worker(worker: int) -> None:
-    """Ctrl-C goes to the whole process group; the main process decides what it means."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    """Ctrl-C and SIGTERM go to the whole process group; the main process decides what they mean.
+
+    A worker ends when it is told to, and by itself within seconds of the main process.
+    """
+    for number in _STOPS:
+        signal.signal(number, signal.SIG_IGN)
     torch.set_num_threads(1)
+
+
+def _start(loader: DataLoader[Batch]) -> tuple[Iterator[Any], list[BaseProcess]]:
+    """The iterator of LOADER and its workers. A signal that comes meanwhile waits: no worker dies of it.
+
+    PyTorch's SIGCHLD handler, which raises wherever the main process happens to be, is taken out again: without it
+    the iterator itself raises for a dead worker, within seconds.
+    """
+    before, children = signal.getsignal(signal.SIGCHLD), set(active_children())
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
+    try:
+        iterator = iter(loader)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGCHLD, before or signal.SIG_DFL)
+    return iterator, [child for child in active_children() if child not in children]
+
+
+def _kill(workers: list[BaseProcess]) -> None:
+    """End what is left of WORKERS; SIGTERM, which is sent at exit and waited for, does not end them."""
+    for worker in workers:
+        worker.kill()
+
+
+def _from_workers(loader: DataLoader[Batch]) -> Iterator[Any]:
+    """What the workers of LOADER answer. Raises EnvironmentProblem where one of them dies."""
+    iterator, workers = _start(loader)
+    at_exit = atexit.register(partial(_kill, workers))
+    try:
+        yield from iterator
+    except (RuntimeError, OSError, EOFError) as error:  # the last two: it died while it handed a batch over
+        wait([worker.sentinel for worker in workers], timeout=1)
+        dead = [worker for worker in workers if not worker.is_alive()]
+        if not dead:
+            raise
+        raise EnvironmentProblem(
+            f"a worker process that reads the images died (pid {dead[0].pid}, exit code {dead[0].exitcode}; "
+            "-9 is often a lack of memory); start again with --workers 0"
+        ) from error
+    finally:
+        del iterator  # tells the workers to end and waits for them
+        _kill(workers)
+        atexit.unregister(at_exit)
 
 
 def _load(pictures: _Pictures, keys: Sampler[list[Key]] | list[list[Key]], workers: int) -> Iterator[Batch]:
@@ -151,7 +205,7 @@ def _load(pictures: _Pictures, keys: Sampler[list[Key]] | list[list[Key]], worke
         collate_fn=_same,
         worker_init_fn=_quiet_worker if workers else None,
     )
-    for batch in loader:
+    for batch in _from_workers(loader) if workers else loader:
         if isinstance(batch, DataError):
             raise batch
         yield batch

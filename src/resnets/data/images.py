@@ -160,7 +160,7 @@ def _decode(name: str, data: bytes, limits: Limits) -> Image.Image:
         _scale_key(image, data[24])
     image.load()
     turn = _TURNS[_orientation(exif or image.info.get("exif", b"")) - 1]
-    image = _flatten(image)
+    image = flatten(image)
     return image if turn is None else image.transpose(turn)
 
 
@@ -174,7 +174,7 @@ def _decode_tiff(data: bytes, limits: Limits) -> Image.Image:
         image = TiffImageFile(BytesIO(data))
         _check_size(image.size, limits)
         image.load()  # turns it upright, too
-    return _flatten(image)
+    return flatten(image)
 
 
 def _check_size(size: tuple[int, int], limits: Limits) -> None:
@@ -271,8 +271,8 @@ def _scale_key(image: Image.Image, depth: int) -> None:
         image.info["transparency"] = key * (255 // (2**depth - 1)) & 255
 
 
-def _flatten(image: Image.Image) -> Image.Image:
-    """IMAGE in 8 bits over white, as `L` where it is gray, else as `RGB`."""
+def flatten(image: Image.Image) -> Image.Image:
+    """Any upright IMAGE in 8 bits over white, as `L` where it is gray, else as `RGB`; else `ImageError`."""
     if image.mode.startswith("I;16"):
         return _narrow(image)
     if image.mode in ("I", "F"):
