@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -56,6 +57,11 @@ def test_help_names_every_verb(call):
     assert all(f"  {verb}" in out for verb in VERBS)
     assert call()[0] == 2
     assert call("--version")[1].startswith("resnets 0.")
+
+
+def test_help_is_the_golden_text(call):
+    """Regenerate with: resnets --help > tests/golden/help.txt"""
+    assert call("--help")[1] == (Path(__file__).parent.parent / "golden/help.txt").read_text()
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -204,3 +204,20 @@ def test_custom_networks_do_not_load_each_others_weights(tmp_path):
         execute(small("digits", network=other, weights=str(tmp_path / "model")), tmp_path / "run")
     fine = api.plan("digits", weights=str(tmp_path / "model"))
     assert (fine.network, fine.name, fine.size) == (mine, "finetune", 8)
+
+
+def test_classes_are_matched_by_name(tmp_path):
+    """A class that the data lacks shifts nothing; one that the model does not know is an error that names it."""
+    data = pictures(tmp_path / "data", ("a", "b", "c"))
+    result = execute(small(data, epochs=8), tmp_path / "run")
+    some = tmp_path / "some"
+    for name in ("b", "c"):
+        (some / name).mkdir(parents=True)
+        for i in range(6):
+            (some / name / f"copy{i}.png").write_bytes((data / name / f"{i:02d}.png").read_bytes())
+    counts = api.evaluate(result.run, str(some)).evaluation.counts
+    assert counts.confusion.sum(axis=1).tolist() == [0, 6, 6]
+    assert counts.mistakes <= 3
+    (some / "b").rename(some / "zebra")
+    with pytest.raises(DataError, match="does not know: zebra"):
+        api.evaluate(result.run, str(some))
