@@ -92,7 +92,7 @@ def test_sigterm_of_the_group_leaves_the_decision_to_the_main_process(end):
     assert none_left(workers)
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_workers_end_with_a_main_process_that_is_killed(number):
     process, workers = started("print('ready', flush=True)\ntime.sleep(60)")
     try:

@@ -27,6 +27,7 @@ def test_published_cifar_weights_make_exactly_these_mistakes(name):
     assert tested.evaluation.counts.mistakes == mistakes
 
 
+@pytest.mark.slow
 @pytest.mark.data
 @needs_data
 @torch.inference_mode()

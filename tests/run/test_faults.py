@@ -45,8 +45,8 @@ def small(data, **changes):
 
 
 def test_events_in_order(tmp_path):
-    kinds = [type(event).__name__ for event in events(small("digits", epochs=2), tmp_path / "run")]
-    per_epoch = 1259 // 8 + 1
+    kinds = [type(event).__name__ for event in events(small("digits", epochs=2, batch_size=64), tmp_path / "run")]
+    per_epoch = 1259 // 64 + 1
     assert kinds == ["Plan", *(["Step"] * per_epoch + ["Epoch"]) * 2, "Result"]
 
 

@@ -58,14 +58,14 @@ def assert_same(answers, killed=-signal.SIGKILL):
 
 def test_killed_at_updates_with_other_workers(trials):
     """SIGKILL at updates inside and at the end of epochs, 0, 1 and 2 workers, changed in between: no bit differs."""
-    cases = [(1, 0, 1), (7, 2, 0), (12, 0, 2), (25, 1, 0)]
+    cases = [(7, 2, 0), (12, 0, 1), (25, 0, 2)]
     assert_same(trials([[{}], *([{"kill_update": k, "workers": a}, {"workers": b}] for k, a, b in cases)]))
 
 
 def test_killed_at_file_operations(trials):
     """SIGKILL before file operations spread over the run, then a chain of kills in one run."""
     chain = [{"kill_update": k} for k in (3, 10, 29)]
-    points = (3, 110, 220, 330, 450, 560, 690)
+    points = (3, 220, 450, 690)
     answers = trials([[{}], *([{"kill_operation": k}, {}] for k in points), [*chain, {}]])
     assert answers[0]["ends"][0]["operations"] > max(points)
     assert_same(answers)
@@ -80,11 +80,9 @@ def test_a_signal_saves_first(trials, number, code):
 def test_signals_at_the_end_of_an_epoch(trials):
     """Stopped before the epoch is closed, resumed, killed, resumed: its record stands in the log once."""
     stop = {"kill_update": 12, "signal": signal.SIGTERM}
-    answers = trials([[{}], [stop, {"kill_update": 14}, {}], [stop, {"kill_update": 24, "signal": signal.SIGINT}, {}]])
-    golden = answers[0]["digest"]
-    for answer, ends in zip(answers[1:], ([143, -9, 0], [143, 130, 0]), strict=True):
-        assert [end["exit"] for end in answer["ends"]] == ends
-        assert answer["digest"] == golden
+    golden, answer = trials([[{}], [stop, {"kill_update": 14}, {"kill_update": 24, "signal": signal.SIGINT}, {}]])
+    assert [end["exit"] for end in answer["ends"]] == [143, -9, 130, 0]
+    assert answer["digest"] == golden["digest"]
 
 
 @pytest.mark.parametrize(
@@ -102,7 +100,7 @@ def test_other_recipes_resume_to_the_same_bits(trials, changes, data, tmp_path):
         assert start["digest"]
         changes = {**changes, "weights": str(next(tmp_path.rglob("last")))}
     with_changes = [{"changes": changes}]
-    assert_same(trials([with_changes, *([{"changes": changes, "kill_update": k}, *with_changes] for k in (9, 14, 30))]))
+    assert_same(trials([with_changes, *([{"changes": changes, "kill_update": k}, *with_changes] for k in (9, 14))]))
 
 
 def test_other_seed_is_another_run(trials):
