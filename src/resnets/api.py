@@ -38,7 +38,8 @@ from .start import Machine
 HABITS: dict[str, dict[str, Any]] = {"digits": {"size": 8, "pad": 1, "flip": "none"}}
 QUICK: dict[str, dict[str, Any]] = {
     "digits": {
-        "normalize": "none", "batch_size": 64, "lr": 0.2, "ema": 0.99, "precision": "fp32", "channels_last": False,
+        "normalize": "none", "batch_size": 64, "lr": 0.2, "weight_decay": 1e-3, "label_smoothing": 0.1, "ema": 0.99,
+        "precision": "fp32", "channels_last": False,
     }
 }  # fmt: skip
 
