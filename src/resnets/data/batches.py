@@ -183,8 +183,10 @@ def _from_workers(loader: DataLoader[Batch]) -> Iterator[Any]:
     try:
         yield from iterator
     except (RuntimeError, OSError, EOFError) as error:  # the last two: it died while it handed a batch over
-        wait([worker.sentinel for worker in workers], timeout=1)
-        dead = [worker for worker in workers if not worker.is_alive()]
+        ended = wait([worker.sentinel for worker in workers], timeout=1)
+        dead = [worker for worker in workers if worker.sentinel in ended]
+        for worker in dead:  # its files are closed a moment before its exit code is known
+            worker.join(5)
         if not dead:
             raise
         raise EnvironmentProblem(
