@@ -27,7 +27,7 @@ from .models import create_model, load_weights
 from .models.foreign import read_tensors
 from .models.weights import class_count
 from .recipe import Recipe, change, checked, from_json
-from .recipe import recipe as recipe_called
+from .recipes import recipe as recipe_called
 from .record import Result, model_folder, path_text, read_recipe, resolve, run_of, trained_on
 from .report import page
 from .run import Event, events
@@ -38,6 +38,7 @@ from .start import Machine
 HABITS: dict[str, dict[str, Any]] = {"digits": {"size": 8, "pad": 1, "flip": "none"}}
 QUICK: dict[str, dict[str, Any]] = {
     "digits": {
+        "epochs": 30,
         "normalize": "none", "batch_size": 64, "lr": 0.2, "weight_decay": 1e-3, "label_smoothing": 0.1, "ema": 0.99,
         "precision": "fp32", "channels_last": False,
     }

@@ -1,7 +1,6 @@
-"""One run as a value: network, data, augmentation, training. No torch."""
+"""One run as a value: network, data, augmentation, training. No torch; `recipes` holds the named ones."""
 
 import json
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from typing import Any, Literal, TypeVar, cast
 
@@ -17,16 +16,27 @@ class Augmentation:
     """What happens to a training image.
 
     crop: "pad" adds `pad` pixels on each side and takes a random window of the old size (he2015 section 4.2);
-        "resized" takes a random window of at least `min_area` of the picture, aspect ratio 3/4 to 4/3, resized;
-        "none" does what testing does. border: "after" pads zeros after normalisation, "before" pads black.
+        "scale" brings the shorter side to a random length in `scale`, both ends included, and takes a random window
+        of the network's size (he2015 section 3.4); "resized" takes a random window of at least `min_area` of the
+        picture, aspect ratio 3/4 to 4/3, resized; "none" does what testing does.
+    border: "after" pads zeros after normalisation, "before" pads black.
     flip: "random" mirrors half of the images; "alternating" mirrors each image every other epoch.
+    colour: standard deviation of the PCA colour noise (Krizhevsky et al. 2012, section 4.1), 0 for none.
+    randaugment: magnitude of two random operations (arXiv:1909.13719), 0 for none.
+    mixup, cutmix: parameter of the Beta distribution (arXiv:1710.09412, 1905.04899), 0 for none; with both, each batch
+        gets one of them at random.
     """
 
-    crop: Literal["pad", "resized", "none"] = "pad"
+    crop: Literal["pad", "scale", "resized", "none"] = "pad"
     pad: int = 4
     border: Literal["after", "before"] = "after"
+    scale: tuple[int, int] = (256, 480)
     min_area: float = 0.35
     flip: Literal["none", "random", "alternating"] = "random"
+    colour: float = 0.0
+    randaugment: int = 0
+    mixup: float = 0.0
+    cutmix: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -34,16 +44,25 @@ class Training:
     """How a network is trained: SGD with momentum, rates in updates.
 
     The run ends after `updates`, or after `epochs` where updates is 0. schedule: "steps" multiplies the rate by
-    `drop` at each milestone (update numbers); "one-cycle" rises linearly over `warmup_updates` (default: 15 % of the
-    run) and falls linearly to 0; "cosine" falls along a half cosine; "plateau" multiplies by `drop` when the
-    validation error (else the training error) has not fallen for `patience` epochs.
+    `drop` at each milestone (update numbers, or epochs where `milestone_epochs` is given); "one-cycle" rises linearly
+    over `warmup_updates` (default: 15 % of the run) and falls linearly to 0; "cosine" falls along a half cosine;
+    "plateau" multiplies by `drop` when the validation error (else the training error) has not fallen for `patience`
+    epochs.
     warmup: "until-error" stays at `warmup_lr` until the training error of 100 updates is below 80 % (he2015 section
     4.2, 110 layers), "updates" for `warmup_updates` (he2016 appendix); both then go on with `lr`.
+    momentum_form: "pytorch" is v = m·v + g, w -= lr·v; "caffe" is v = m·v + lr·g, w -= v. They differ for some ten
+    updates after each drop of the rate.
     decay: which parameters decay; "no-norm-bias" exempts BN and biases. ema: decay of the averaged weights that are
     tested and kept, 0 for none. precision: "bf16" computes under autocast, weights stay
     float32; "auto" is the faster of the two on the machine where the run begins, written into its recipe.json.
     body_lr: factor of the rate for everything but the classifier (fine-tuning). head_epochs: epochs at the start in
     which only the classifier learns and the body stays in eval mode.
+    ghost_batch: images that share BN statistics (virtual batches; 0: all that pass the network together; he2015 used
+    8 × 32 on ImageNet, 2 × 64 on CIFAR). micro_batch: images that pass the network together, gradients add up (0: the
+    whole batch). recompute: segments of the network whose activations are computed again in the backward pass instead
+    of kept, 0 for none (arXiv:1604.06174). bn_images: training images over which BN statistics are averaged after
+    training, 0 to keep the moving averages.
+    balance: "loss" weighs each class by the inverse of its share, "sampling" draws every class equally often.
     """
 
     epochs: int = 30
@@ -52,12 +71,14 @@ class Training:
     lr: float = 0.1
     schedule: Literal["steps", "one-cycle", "cosine", "plateau", "constant"] = "one-cycle"
     milestones: tuple[int, ...] = ()
+    milestone_epochs: tuple[int, ...] = ()
     drop: float = 0.1
     patience: int = 5
     warmup: Literal["none", "until-error", "updates"] = "none"
     warmup_lr: float = 0.01
     warmup_updates: int = 0
     momentum: float = 0.9
+    momentum_form: Literal["pytorch", "caffe"] = "pytorch"
     nesterov: bool = False
     weight_decay: float = 1e-4
     decay: Literal["all", "no-norm-bias"] = "all"
@@ -69,6 +90,11 @@ class Training:
     zero_last_scale: bool = False
     body_lr: float = 1.0
     head_epochs: int = 0
+    ghost_batch: int = 0
+    micro_batch: int = 0
+    recompute: int = 0
+    bn_images: int = 0
+    balance: Literal["none", "loss", "sampling"] = "none"
 
 
 @dataclass(frozen=True)
@@ -77,8 +103,12 @@ class Recipe:
 
     size: side of the network's input in pixels. normalize: a name of `data.preprocessing.NORMALIZATIONS` or
     "pixel-mean", the mean image of the training set. val, test: fractions held out where the data has no such part
-    (None: the data set's own habit), chosen by `split_seed`. watch_test logs the test error per epoch;
-    nothing reads it. max_bad: fraction of unreadable images that stops the run. weights, origin: what to start from.
+    (None: the data set's own habit), chosen by `split_seed`; group_by: what keeps images on one side of the split, a
+    column of a list of files or a regular expression on the file's path. class_order: "string", "natural" (2 before
+    10), or a file with a class a line. channels: of the network's input, 0 as the data has them. watch_test logs the
+    test error per epoch; nothing reads it. max_bad: fraction of unreadable images that stops the run. weights,
+    origin: what to start from. reasons: why the fields that were chosen from the data and the machine are what they
+    are.
     """
 
     name: str
@@ -93,92 +123,16 @@ class Recipe:
     val: float | None = None
     test: float | None = None
     split_seed: int = 0
+    group_by: str = ""
+    class_order: str = "string"
+    channels: int = 0
     watch_test: bool = False
     max_bad: float = 0.01
     weights: str = ""
     origin: str = ""
     augmentation: Augmentation = field(default_factory=Augmentation)
     training: Training = field(default_factory=Training)
-
-
-def paper(network: AnyNetwork, data: str) -> Recipe:
-    """The CIFAR recipe of he2015 section 4.2: 64k updates of 128, 0.1 divided at 32k and 48k, per-pixel mean."""
-    if network.size >= 64:
-        raise UsageError("the recipe paper is that of the CIFAR networks; choose one, such as cifar_resnet20")
-    training = Training(
-        updates=64_000,
-        schedule="steps",
-        milestones=(32_000, 48_000),
-        warmup="until-error" if network.layers >= 110 else "none",
-    )
-    return Recipe(
-        "paper",
-        network,
-        data,
-        size=network.size,
-        normalize="pixel-mean",
-        val=0.0,
-        watch_test=True,
-        training=training,
-    )
-
-
-def quick(network: AnyNetwork, data: str) -> Recipe:
-    """Good in minutes: one-cycle, Nesterov momentum, averaged weights, no decay on BN and biases."""
-    training = Training(
-        epochs=30,
-        lr=0.4,
-        nesterov=True,
-        weight_decay=3e-4,
-        decay="no-norm-bias",
-        ema=0.998,
-        precision="auto",
-        channels_last=True,
-    )
-    small = Recipe(
-        "quick",
-        network,
-        data,
-        size=network.size,
-        augmentation=Augmentation(flip="alternating"),
-        training=training,
-    )
-    return small if network.size < 64 else _photographs(small)
-
-
-def _photographs(recipe: Recipe) -> Recipe:
-    """The same for photographs: smaller inputs than ImageNet's, random resized crops, smaller batches."""
-    return change(
-        recipe, size=128, normalize="imagenet", crop_pct=0.875, crop="resized", flip="random",
-        batch_size=32, lr=0.05, weight_decay=1e-4, label_smoothing=0.1, ema=0.99,
-    )  # fmt: skip
-
-
-def finetune(network: AnyNetwork, data: str) -> Recipe:
-    """From published or own weights: the classifier alone first, then the body at a tenth of its rate."""
-    return change(
-        quick(network, data),
-        name="finetune",
-        size=network.size,
-        epochs=8,
-        head_epochs=1,
-        lr=0.02,
-        body_lr=0.1,
-    )
-
-
-RECIPES: dict[str, Callable[[AnyNetwork, str], Recipe]] = {
-    "paper": paper,
-    "quick": quick,
-    "finetune": finetune,
-}
-
-
-def recipe(name: str, network: AnyNetwork, data: str) -> Recipe:
-    """The recipe called NAME for a network and a data set. Raises UsageError with the nearest names."""
-    if name not in RECIPES:
-        raise unknown("recipe", name, RECIPES)
-    return RECIPES[name](network, data)
+    reasons: tuple[str, ...] = ()
 
 
 def change(value: Recipe, **changes: Any) -> Recipe:
@@ -204,7 +158,9 @@ RANGES: dict[str, tuple[float, float]] = {
     "epochs": (0, 10**6), "updates": (0, 10**9), "batch_size": (1, 10**6), "lr": (0, float("inf")),
     "weight_decay": (0, float("inf")), "momentum": (0, 1), "ema": (0, 1), "label_smoothing": (0, 1), "pad": (0, 1000),
     "min_area": (0.001, 1.0001), "body_lr": (0, float("inf")), "head_epochs": (0, 10**6), "patience": (1, 10**6),
-    "drop": (0, 1.0001), "warmup_updates": (0, 10**9),
+    "drop": (0, 1.0001), "warmup_updates": (0, 10**9), "ghost_batch": (0, 10**6), "micro_batch": (0, 10**6),
+    "recompute": (0, 10**4), "bn_images": (0, 10**9), "colour": (0, 10), "randaugment": (0, 31), "mixup": (0, 100),
+    "cutmix": (0, 100), "channels": (0, 65),
 }  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from resnets.recipes import RECIPES
 from resnets.cli.main import VERBS, main
 from resnets.cli.train import Train
 
@@ -92,7 +93,7 @@ def test_list_as_json(call):
     assert code == 0
     assert {"resnet18", "resnet50_v1", "plain34", "preresnet200", "vgg19_bn", "cifar_resnet1202"} <= set(names)
     assert "digits" in json.loads(call("list", "datasets", "--json")[1])["datasets"]
-    assert json.loads(call("list", "recipes", "--json")[1])["recipes"] == ["paper", "quick", "finetune"]
+    assert json.loads(call("list", "recipes", "--json")[1])["recipes"] == list(RECIPES)
 
 
 def test_describe(call):

@@ -155,7 +155,7 @@ def test_a_run_goes_on_from_anywhere_and_when_its_data_has_moved(tmp_path, monke
         (["train", "digits", "--workers", "-1"], 2, "workers"),
         (["train", "digits", "--network", "vgg16"], 2, "--size"),
         (["train", "digits", "--recipe", "finetune"], 2, "--weights"),
-        (["train", "digits", "--recipe", "paper", "--network", "resnet18"], 2, "cifar_resnet20"),
+        (["train", "digits", "--recipe", "cifar-2015", "--network", "resnet18"], 2, "cifar_resnet20"),
         (["evaluate", "run", "--data", "digits", "--workers", "-1"], 2, "workers"),
         (["predict", "run", "x.png", "--batch-size", "0"], 2, "--batch-size"),
         (["describe", "resnet18", "--classes", "-3"], 2, "--classes"),

@@ -18,7 +18,8 @@ from safetensors.torch import load_file
 
 from resnets import families, files
 from resnets.errors import ResnetsError
-from resnets.recipe import change, quick
+from resnets.recipe import change
+from resnets.recipes import quick
 from resnets.run import events
 from resnets.start import Machine
 from resnets.training.train import Step

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from resnets.families import network
-from resnets.recipe import Training, recipe
+from resnets.recipe import Training
+from resnets.recipes import recipe
 from resnets.training.optimizer import Average, named_state, optimizer, restore_state, set_rate
 from resnets.training.schedule import Schedule
 
@@ -23,7 +24,7 @@ def rates(training, total, updates):
 
 def test_steps_of_the_paper():
     """he2015 section 4.2: 0.1, divided by 10 at 32k and 48k."""
-    training = recipe("paper", network("cifar_resnet20"), "cifar10").training
+    training = recipe("cifar-2015", network("cifar_resnet20"), "cifar10").training
     found = rates(training, 64_000, [0, 31_999, 32_000, 47_999, 48_000, 63_999])
     assert found == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.001, 0.001], rel=1e-12)
 

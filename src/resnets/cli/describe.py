@@ -9,7 +9,8 @@ from tyro.conf import Positional, arg
 
 from ..errors import UsageError, unknown
 from ..families import FAMILIES, SUFFIXES, VGG_CONVS, name_of, names, network
-from ..recipe import RECIPES, as_json
+from ..recipe import as_json
+from ..recipes import RECIPES
 from ..spec import VGG, Network
 from .verb import Verb, console, plain, print_json, shown
 

@@ -26,7 +26,7 @@ class Train(Verb):
     (--recipe FILE.json) or in Python.
 
     examples: resnets train digits; resnets train photos/ --epochs 20;
-    resnets train cifar10 --recipe paper --out runs/paper
+    resnets train cifar10 --recipe cifar-2015 --out runs/paper
     """
 
     data: Positional[Annotated[str, arg(help="digits, cifar10, cifar100, synthetic, or a folder", metavar="DATA")]]
@@ -34,7 +34,7 @@ class Train(Verb):
     network: Annotated[str | None, arg(help="default: cifar_resnet20 for small images, resnet18 for photographs")] = (
         None
     )
-    recipe: Annotated[str | None, arg(help="quick, finetune, paper, or a recipe file; default: quick")] = None
+    recipe: Annotated[str | None, arg(help="quick, finetune, cifar-2015 …, or a recipe file; default: quick")] = None
     seed: Annotated[int, arg(help="decides initial weights, order and augmentation")] = 0
     epochs: Annotated[int, arg(help="passes over the training images")] = 30
     updates: Annotated[int, arg(help="length in updates instead of epochs, 0: in epochs")] = 0
