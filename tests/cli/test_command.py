@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from resnets.recipes import RECIPES
 from resnets.cli.main import VERBS, main
 from resnets.cli.train import Train
+from resnets.recipes import RECIPES
 
 NOTHING_HEAVY = (
     "import sys; from resnets.cli.main import main; main({args}); print([m for m in {heavy} if m in sys.modules])"
