@@ -12,8 +12,8 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from . import __version__, files
-from .data.images import ImageError, decode, flatten, read_image
-from .data.preprocessing import Preprocessing
+from .data.images import ImageError, decode_any, flatten, read_any
+from .data.preprocessing import Picture, Preprocessing
 from .errors import UsageError, WeightsError, safe_text
 from .families import name_of
 from .models import build
@@ -39,7 +39,8 @@ class Prediction:
 class Bundle:
     """A network with its weights, what its classes are called, and how pictures become its input.
 
-    facts: what the run says of the model (data, errors, seed); shown in the model card.
+    facts: what the run says of the model (data, errors, seed); shown in the model card. temperature: what logits are
+    divided by before the softmax, fitted on validation data (arXiv:1706.04599).
     """
 
     network: AnyNetwork
@@ -47,6 +48,7 @@ class Bundle:
     classes: tuple[str, ...]
     preprocessing: Preprocessing
     facts: dict[str, Any] = field(default_factory=dict)
+    temperature: float = 1.0
 
     def model(self) -> ResidualNetwork | VGGNetwork:
         """The module with the weights, in eval mode; its bits do not depend on the memory format of `tensors`."""
@@ -97,6 +99,7 @@ def config(bundle: Bundle) -> dict[str, Any]:
             "network": asdict(network),
             "preprocessing": asdict(preprocessing),
             "facts": bundle.facts,
+            "temperature": bundle.temperature,
         },
     }
 
@@ -110,6 +113,7 @@ class _Section:
     network: AnyNetwork
     preprocessing: Preprocessing
     facts: dict[str, Any]
+    temperature: float = 1.0
 
 
 def load(folder: Path) -> Bundle:
@@ -141,7 +145,7 @@ def load(folder: Path) -> Bundle:
         raise WeightsError(f"{where}: model.safetensors does not hold the network of config.json")
     if len(classes) != own.network.classes:
         raise WeightsError(f"{where}: config.json names {len(classes)} classes, the network has {own.network.classes}")
-    return Bundle(own.network, tensors, classes, own.preprocessing, own.facts)
+    return Bundle(own.network, tensors, classes, own.preprocessing, own.facts, own.temperature)
 
 
 def _check(folder: Path, contents: dict[str, bytes]) -> None:
@@ -234,7 +238,7 @@ class Classifier:
     def predict_inputs(self, inputs: list[Any], top: int = 5) -> list[list[Prediction]]:
         """The same for inputs that preprocessing has made, float32 (channels, size, size), in one batch."""
         batch = torch.stack([torch.from_numpy(value) for value in inputs])
-        probabilities = self.model(batch).float().softmax(1)
+        probabilities = (self.model(batch).float() / self.bundle.temperature).softmax(1)
         best = probabilities.topk(min(top, len(self.classes)), dim=1)
         return [
             [Prediction(self.classes[i], p) for i, p in zip(indices, values, strict=True)]
@@ -242,11 +246,11 @@ class Classifier:
         ]
 
 
-def as_picture(image: Any) -> Image.Image:
+def as_picture(image: Any) -> Picture:
     """A path, bytes, PIL image or pixels as a picture, by the rules of `data.images`. Raises ImageError."""
-    readers: list[tuple[tuple[type, ...], Callable[[Any], Image.Image]]] = [
-        ((str, Path), read_image),
-        ((bytes,), decode),
+    readers: list[tuple[tuple[type, ...], Callable[[Any], Picture]]] = [
+        ((str, Path), read_any),
+        ((bytes,), decode_any),
         ((Image.Image,), _plain),
     ]
     for kinds, read in readers:

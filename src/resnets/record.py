@@ -7,7 +7,7 @@ import os
 import platform
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +19,9 @@ import torch
 import torchvision
 
 from . import __version__, files
+from .data.datasets import Dataset
 from .data.sources import Files, Source
+from .data.splits import path_text
 from .errors import DataError, LockHeld, UsageError, WeightsError, safe_text
 from .recipe import Recipe, as_json, from_json
 
@@ -48,6 +50,8 @@ class Result:
     seconds: float
     images_per_second: float
     evaluation: str | None = None
+    balanced_accuracy: float | None = None
+    temperature: float = 1.0
 
     @property
     def path(self) -> Path:
@@ -60,6 +64,21 @@ class Result:
         figure = f"{what} error {error:.2f} %" if error is not None else "not tested"
         cost = f"{self.updates} updates in {self.seconds:.0f} s"
         return f"{self.network} on {self.data}: {figure} after {cost}, in {self.run}"
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """Runs that differ in their seed only: the figures that the papers give of such (percent of test errors).
+
+    deviation: of the sample (n − 1), None for one run. Without a test part the errors are those of validation.
+    """
+
+    runs: tuple[str, ...]
+    errors: tuple[float, ...]
+    best: float | None
+    median: float | None
+    mean: float | None
+    deviation: float | None
 
 
 def read_result(folder: Path) -> Result | None:
@@ -162,9 +181,13 @@ def keep_split(folder: Path, parts: dict[str, Source], data: str) -> None:
         raise DataError(f"{data} has changed since the run began: {_changes(kept, text)}; choose another --out")
 
 
-def path_text(name: str) -> str:
-    """A file's name as printable text, different for different names: JSON's escapes."""
-    return json.dumps(name, ensure_ascii=not name.isprintable())[1:-1]
+def keep_data(folder: Path, dataset: Dataset, notes: Sequence[str]) -> None:
+    """Write data.json once: classes, images per part and class, split rule, notes."""
+    path, count = folder / "data.json", len(dataset.classes)
+    if not path.exists():
+        parts = {n: np.bincount(p.labels, minlength=count).tolist() for n, p in dataset.parts.items()}
+        facts = {"name": dataset.name, "split": dataset.split, "classes": list(dataset.classes)}
+        files.write_json(path, {**facts, "parts": parts, "notes": list(notes)})
 
 
 def _changes(old: str, new: str) -> str:

@@ -11,27 +11,36 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from . import bundle
 from .data.batches import mean_image
+from .data.course import batches_per_epoch
 from .data.datasets import Dataset
 from .data.images import ImageError
 from .data.preprocessing import NORMALIZATIONS, Preprocessing, normalization
+from .data.randomness import fold
 from .data.sources import Arrays, Source
-from .errors import UsageError, unknown
+from .errors import UsageError, safe_text, unknown
 from .families import name_of
-from .models import load_weights
+from .models import create_model, load_weights
+from .models.layers import set_ghost_batch
+from .models.network import ResidualNetwork
 from .models.weights import fit_weights
 from .recipe import Recipe, change
 from .record import model_folder
 from .spec import AnyNetwork
+from .training.optimizer import Average, optimizer
+from .training.schedule import Schedule
+from .training.train import State
 
 log = logging.getLogger(__name__)
 _LAST = torch.channels_last
 _LEAST_SHARED_MEMORY = 256 << 20  # bytes that workers need to hand batches over
 
 
+_IMBALANCE = 10  # largest class over smallest
 _TINY = 16  # pixels a side up to which one thread does the work: sharing so little costs more than it gives
 
 
@@ -41,6 +50,14 @@ class Machine:
 
     workers: int | None = None
     save_every: int = 0
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds of a whole run on this machine, and bytes of memory at its peak, without images held in memory."""
+
+    seconds: float
+    memory: int
 
 
 @dataclass(frozen=True)
@@ -55,6 +72,7 @@ class Plan:
     per_epoch: int
     resumed_at: int
     notes: tuple[str, ...]
+    cost: Cost | None = None
 
 
 def settled(recipe: Recipe, folder: Path) -> Recipe:
@@ -92,8 +110,8 @@ def threads(recipe: Recipe) -> Iterator[None]:
 
 def fit_network(recipe: Recipe, dataset: Dataset) -> Recipe:
     """The recipe with the network's classes, channels and size as the data has them."""
-    channels = recipe.network.channels
-    if isinstance(dataset.train, Arrays):
+    channels = recipe.channels or recipe.network.channels
+    if isinstance(dataset.train, Arrays) and not recipe.channels:
         channels = dataset.train.images.shape[-1]
     network = replace(recipe.network, classes=len(dataset.classes), channels=channels, size=recipe.size)
     return replace(recipe, network=network)
@@ -118,6 +136,28 @@ def start_from(model: Any, weights: str, origin: str) -> list[str]:
     return list(load_weights(model, path, origin or None).notes)
 
 
+def new_state(recipe: Recipe, images: int, fresh: bool) -> tuple[State, list[str]]:
+    """The state before the first update of a run on so many IMAGES, and what to tell the user.
+
+    A run that is not FRESH has a checkpoint to be restored: the weights to start from are not read again.
+    """
+    training = recipe.training
+    torch.manual_seed(fold(recipe.seed, "init"))
+    model = create_model(recipe.network, fan=training.fan, zero_last_scale=training.zero_last_scale)
+    notes = start_from(model, recipe.weights, recipe.origin) if recipe.weights and fresh else []
+    check_fits(model, recipe.network)
+    set_ghost_batch(model, training.ghost_batch)
+    if training.recompute:
+        if not isinstance(model, ResidualNetwork):
+            raise UsageError(f"recompute is for residual networks; {name_of(recipe.network)} keeps its activations")
+        model.recompute = training.recompute
+    model.to(memory_format=_LAST if training.channels_last else torch.contiguous_format)  # type: ignore[call-overload]
+    per_epoch = batches_per_epoch(images, training.batch_size)
+    schedule = Schedule(training, training.updates or training.epochs * per_epoch, per_epoch)
+    average = Average(model, training.ema) if training.ema else None
+    return State(model, optimizer(model, model.classifier_name, training), schedule, average, per_epoch), notes
+
+
 def check_fits(model: Any, network: AnyNetwork) -> None:
     """Raise UsageError where the network halves its input more often than it can be halved."""
     try:
@@ -135,12 +175,26 @@ def picture_sizes(source: Source) -> list[str]:
     sizes: list[tuple[int, int]] = []
     for index in range(0, len(source), max(1, len(source) // 24)):
         with suppress(ImageError):
-            sizes.append(source.picture(index).size)
+            height, width = np.asarray(source.picture(index)).shape[:2]
+            sizes.append((width, height))
     if not sizes:
         return []
     (small, large), count = ((min(sizes), max(sizes)), len(sizes))
     same = f"{small[0]}×{small[1]}" if small == large else f"{small[0]}×{small[1]} to {large[0]}×{large[1]}"
     return [f"pictures are {same} pixels (of {count} looked at)"]
+
+
+def imbalance(dataset: Dataset) -> list[str]:
+    """A note where the largest class is over ten times the smallest."""
+    numbers = np.bincount(dataset.train.labels, minlength=len(dataset.classes)).tolist()
+    counts = dict(zip(dataset.classes, numbers, strict=True))
+    least, most = min(counts, key=lambda c: counts[c]), max(counts, key=lambda c: counts[c])
+    if counts[most] <= _IMBALANCE * counts[least]:
+        return []
+    return [
+        f"{safe_text(most)} has {counts[most]} training pictures, {safe_text(least)} {counts[least]}: "
+        "look at the balanced accuracy, and try --balance loss or --balance sampling"
+    ]
 
 
 def helpful_workers(source: Source) -> int:

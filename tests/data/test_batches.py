@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from resnets.data import batches as module
-from resnets.data.batches import batches_per_epoch, mean_image, training_batches
+from resnets.data.batches import mean_image, training_batches
+from resnets.data.course import Course, batches_per_epoch
 from resnets.data.preprocessing import Preprocessing
 from resnets.data.randomness import fold, order, uniform
 from resnets.data.sources import Arrays, Files
@@ -169,14 +170,14 @@ def test_random_views_are_windows_of_the_picture():
 def test_workers_and_start_change_nothing(kind, crop, files):
     source = MEMORY if kind == "arrays" else files
     rule = Augmentation(crop=crop, pad=2, flip="random")
-    whole = flat(training_batches(source, PLAIN, rule, 3, (4, 3, (0, 0))))
+    whole = flat(training_batches(source, PLAIN, rule, Course(3, 4, (0, 0), 3)))
     per_epoch = batches_per_epoch(len(source), 4)
     assert len(whole) == 3 * per_epoch
     for workers in (1, 2):
-        assert flat(training_batches(source, PLAIN, rule, 3, (4, 3, (0, 0)), workers)) == whole
-    assert flat(training_batches(source, PLAIN, rule, 3, (4, 3, (1, 2)), 2)) == whole[per_epoch + 2 :]
-    assert flat(training_batches(source, PLAIN, rule, 3, (4, 3, (2, 0)))) == whole[2 * per_epoch :]
-    assert flat(training_batches(source, PLAIN, rule, 4, (4, 3, (0, 0)))) != whole
+        assert flat(training_batches(source, PLAIN, rule, Course(3, 4, (0, 0), 3), workers)) == whole
+    assert flat(training_batches(source, PLAIN, rule, Course(3, 4, (1, 2), 3), 2)) == whole[per_epoch + 2 :]
+    assert flat(training_batches(source, PLAIN, rule, Course(3, 4, (2, 0), 3))) == whole[2 * per_epoch :]
+    assert flat(training_batches(source, PLAIN, rule, Course(4, 4, (0, 0), 3))) != whole
     seen = [index for _, _, indices, _, _ in whole[:per_epoch] for index in indices]
     assert seen == order(3, 0, len(source))[: len(seen)].tolist()
     assert all(source.labels[indices].tolist() == labels for _, labels, indices, _, _ in whole)
@@ -188,7 +189,7 @@ def test_workers_and_start_change_nothing(kind, crop, files):
 )
 def test_the_last_batch_counts_unless_it_is_one_image(count, batch, sizes):
     source = MEMORY.subset(np.arange(count))
-    found = [len(b) for b in training_batches(source, PLAIN, Augmentation(), 0, (batch, 1, (0, 0)))]
+    found = [len(b) for b in training_batches(source, PLAIN, Augmentation(), Course(0, batch, (0, 0), 1))]
     assert found == sizes
     assert batches_per_epoch(count, batch) == len(sizes)
 
@@ -202,7 +203,7 @@ def test_a_bad_file_gives_way_to_the_next_good_one(files, workers):
     for name in ("4.png", "5.png"):
         (files.root / name).write_bytes(b"broken" * 20)
     files = listing(files.root, 13)
-    found = list(training_batches(files, PLAIN, Augmentation(crop="none"), 0, (13, 1, (0, 0)), workers))
+    found = list(training_batches(files, PLAIN, Augmentation(crop="none"), Course(0, 13, (0, 0), 1), workers))
     (batch,) = found
     wanted = order(0, 0, 13)
     assert batch.indices.tolist() == [6 if i in (4, 5) else i for i in wanted]
@@ -220,7 +221,7 @@ def test_no_readable_file_at_all(files, workers):
         (files.root / name).write_bytes(b"x")
     files = listing(files.root, 13)
     with pytest.raises(DataError, match=r"^no picture can be read; the first is \d+\.png: [^\n]*$"):
-        list(training_batches(files, PLAIN, Augmentation(), 0, (4, 1, (0, 0)), workers))
+        list(training_batches(files, PLAIN, Augmentation(), Course(0, 4, (0, 0), 1), workers))
     tested = list(module.testing_batches(files, PLAIN, 6, workers))
     assert [(len(b), len(b.bad), tuple(b.images.shape)) for b in tested[:2]] == [(0, 6, (0, 3, 8, 8))] * 2
     with pytest.raises(DataError, match="no picture"):
@@ -234,7 +235,7 @@ def test_files_that_change_after_the_listing(files):
     reasons = dict(row for b in module.testing_batches(files, PLAIN, 4) for row in b.bad)
     assert set(reasons) == {"2.png", "7.png"}
     assert reasons["7.png"] == "changed since start"
-    batch = next(training_batches(files, PLAIN, Augmentation(crop="resized"), 0, (13, 1, (0, 0))))
+    batch = next(training_batches(files, PLAIN, Augmentation(crop="resized"), Course(0, 13, (0, 0), 1)))
     assert dict(batch.bad) == reasons
     assert not {2, 7} & set(batch.indices.tolist())
 
@@ -264,7 +265,7 @@ def test_images_of_another_size_are_fitted_once(monkeypatch):
 @pytest.mark.parametrize("size", [8, 4])
 def test_random_views_of_images_in_memory_come_from_the_whole_image(size):
     rule, seen = Augmentation(crop="resized", flip="none", min_area=0.2), replace(PLAIN, size=size)
-    batch = next(training_batches(MEMORY, seen, rule, 3, (37, 1, (0, 0))))
+    batch = next(training_batches(MEMORY, seen, rule, Course(3, 37, (0, 0), 1)))
     views = np.stack([random_view(MEMORY.picture(i), (3, 0, i), rule, seen) for i in batch.indices.tolist()])
     assert np.allclose(batch.images, seen.normalise(views), atol=1e-6)
     assert not np.allclose(batch.images, np.stack([seen(MEMORY.picture(i)) for i in batch.indices.tolist()]))

@@ -10,7 +10,8 @@ from sklearn.datasets import load_digits
 
 from resnets.data.datasets import Holdout, open_dataset
 from resnets.data.fetch import ARCHIVES
-from resnets.data.sources import Arrays, Files, hold_out
+from resnets.data.sources import Arrays, Files
+from resnets.data.splits import hold_out
 from resnets.errors import DataError, UsageError
 
 

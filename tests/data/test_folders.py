@@ -1,6 +1,5 @@
 """Folders of class folders: parts and their other names, splits, hostile names, links, and what is passed over."""
 
-import hashlib
 import os
 import random
 from pathlib import Path
@@ -9,36 +8,14 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from trees import many, plant, tree_hash
 
+from resnets.data import folders
 from resnets.data.datasets import Holdout, open_dataset
 from resnets.data.folders import PARTS
-from resnets.data.sources import Files, hold_out
+from resnets.data.sources import Files
+from resnets.data.splits import hold_out
 from resnets.errors import DataError, UsageError
-
-
-def plant(root: Path, *names: str) -> Path:
-    """Files of distinct sizes; none of them needs to be a picture, since listing opens none."""
-    for number, name in enumerate(names):
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"x" * (number + 1))
-    return root
-
-
-def many(*folders: str, count: int = 20) -> list[str]:
-    return [f"{folder}/{i}.jpg" for folder in folders for i in range(count)]
-
-
-def tree_hash(root: Path) -> str:
-    """Everything but access times: names, kinds, contents, times of change."""
-    rows = []
-    for folder, inner, names in os.walk(os.fsencode(root)):
-        for name in sorted(inner + names):
-            path = os.path.join(folder, name)
-            status = os.lstat(path)
-            content = b"" if not os.path.isfile(path) else Path(os.fsdecode(path)).read_bytes()
-            rows.append((path, status.st_mode, status.st_mtime_ns, status.st_ctime_ns, content))
-    return hashlib.sha256(repr(sorted(rows)).encode()).hexdigest()
 
 
 @pytest.fixture(autouse=True)
@@ -147,8 +124,8 @@ def test_the_split_depends_on_names_and_seed_alone(tmp_path, look, monkeypatch):
     for name in names:
         (moved / name).write_bytes((tmp_path / "one" / name).read_bytes())
         os.utime(moved / name, (1, 1))
-    real = Path.iterdir
-    monkeypatch.setattr(Path, "iterdir", lambda folder: iter(sorted(real(folder), reverse=True)))
+    real = folders._visible
+    monkeypatch.setattr(folders, "_visible", lambda folder: sorted(real(folder), key=lambda e: e.name, reverse=True))
     second = look(None, moved)
     assert {part: set(named(source)) for part, source in second.parts.items()} == split
     assert [s.names for s in second.parts.values()] == [s.names for s in first.parts.values()]

@@ -289,7 +289,7 @@ def test_many_threads_see_the_same_pixels():
 def test_signatures():
     assert sniff(b"") == sniff(b"hello") == "unknown"
     assert sniff(b"\xef\xbb\xbf<html>") == "HTML"
-    assert {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"} == EXTENSIONS
+    assert {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".npy"} == EXTENSIONS
 
 
 def test_an_old_pillow_is_refused():

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from resnets.data.batches import training_batches
+from resnets.data.course import Course
 from resnets.data.preprocessing import Preprocessing
 from resnets.data.sources import Arrays
 from resnets.errors import EnvironmentProblem
@@ -24,11 +25,12 @@ HEAD = """
 import os, signal, sys, time
 import numpy as np
 from resnets.data.batches import training_batches
+from resnets.data.course import Course
 from resnets.data.preprocessing import Preprocessing
 from resnets.data.sources import Arrays
 from resnets.recipe import Augmentation
 source = Arrays(np.zeros((64, 8, 8, 3), np.uint8), np.zeros(64, np.int64))
-batches = training_batches(source, Preprocessing(8), Augmentation(), 0, (4, 10**6, (0, 0)), 2)
+batches = training_batches(source, Preprocessing(8), Augmentation(), Course(0, 4, (0, 0), 10**6), 2)
 next(batches)
 """
 
@@ -107,7 +109,7 @@ def test_workers_end_with_a_main_process_that_is_killed(number):
 def test_a_killed_worker_is_one_line_that_says_what_to_do(busy):
     source = Arrays(np.zeros((64, 8, 8, 3), np.uint8), np.zeros(64, np.int64))
     before = set(children(os.getpid()))
-    batches = training_batches(source, Preprocessing(8), Augmentation(), 0, (4, 10**6, (0, 0)), 2)
+    batches = training_batches(source, Preprocessing(8), Augmentation(), Course(0, 4, (0, 0), 10**6), 2)
     next(batches)
     first, second = sorted(set(children(os.getpid())) - before)
     os.kill(first, signal.SIGKILL)

@@ -17,8 +17,8 @@ from resnets.data.sources import Arrays
 from resnets.errors import DataError
 from resnets.evaluation.evaluate import check_bad, evaluate
 from resnets.evaluation.metrics import Counts, guesses, ranks
-from resnets.evaluation.protocol import scores as scores_of
 from resnets.evaluation.records import Answers, cell, csv_text, write
+from resnets.evaluation.scoring import averaged
 from resnets.files import write_json
 
 NAN, INF = float("nan"), float("inf")
@@ -182,10 +182,10 @@ def test_an_ensemble_averages_softmax():
     one, two = Net(1).eval(), Net(2).eval()
     images = next(batches(40)).images
     mean = (one.table.double().softmax(1) + two.table.double().softmax(1)) / 2
-    answer = scores_of([one, two], images)
+    answer = averaged([one(images), two(images)])
     assert torch.allclose(answer.double().exp(), mean, atol=1e-6)
     assert not torch.allclose(answer.softmax(1), ((one.table + two.table) / 2).softmax(1), atol=1e-2)
-    assert torch.equal(scores_of([one], images), one.table)
+    assert torch.equal(averaged([one.table]), one.table)
     result = evaluate([one, two], batches(), NAMES)
     assert result.counts.mistakes == int((mean.argmax(1) != LABELS).sum())
     assert result.loss == pytest.approx(nn.functional.nll_loss(mean.log(), LABELS).item(), rel=1e-5)

@@ -219,3 +219,43 @@ def test_average(decay):
         assert torch.allclose(tensor.double(), mine[name], rtol=1e-5, atol=1e-7), name
     assert average.tensors["bn.num_batches_tracked"] == 12
     assert not torch.equal(average.tensors["bn.running_mean"], model.bn.running_mean)
+
+
+def test_milestones_in_epochs_and_in_updates():
+    training = Training(schedule="steps", milestones=(5,), milestone_epochs=(1, 2))
+    schedule = Schedule(training, 12, per_epoch=4)
+    found = [schedule.rate(update) for update in range(12)]
+    assert found == pytest.approx([0.1] * 4 + [0.01] + [0.001] * 3 + [0.0001] * 4)
+    training = recipe("imagenet-2016", network("resnet50_v1"), "imagenet").training
+    schedule = Schedule(training, 90 * 5005, 5005)
+    edges = [schedule.rate(epoch * 5005 + step) for epoch in (30, 60) for step in (-1, 0)]
+    assert edges == pytest.approx([0.1, 0.01, 0.01, 0.001])
+    assert "per_epoch" not in schedule.state()
+
+
+@pytest.mark.parametrize("body_lr", [1.0, 0.1])
+@pytest.mark.parametrize("broken_off", [None, 2, 3, 4])
+def test_momentum_in_caffes_form(body_lr, broken_off):
+    """Correctness point 26: v = m v + lr g, w = w − v; a run that is resumed at a drop of the rate goes on with it."""
+    torch.manual_seed(0)
+    model = Net().double()
+    training = Training(momentum=0.9, weight_decay=0.01, body_lr=body_lr, momentum_form="caffe")
+    optim, before = optimizer(model, "fc", training), 0.0
+    mine = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    velocity = {name: torch.zeros_like(w) for name, w in mine.items()}
+    for update, rate in enumerate((0.1, 0.1, 0.01, 0.01, 0.5)):
+        if update == broken_off:
+            kept = {name: tensor.clone() for name, tensor in named_state(optim, model).items()}
+            optim = optimizer(model, "fc", training)
+            restore_state(optim, model, kept)
+        model(torch.randn(8, 1, 2, 2, dtype=torch.float64)).square().mean().backward()
+        for name, parameter in model.named_parameters():
+            scaled = rate * (1.0 if name.startswith("fc.") else body_lr)
+            velocity[name] = 0.9 * velocity[name] + scaled * (parameter.grad + 0.01 * mine[name])
+            mine[name] = mine[name] - velocity[name]
+        set_rate(optim, rate, before)
+        optim.step()
+        optim.zero_grad()
+        before = rate
+        for name, parameter in model.named_parameters():
+            assert torch.allclose(parameter, mine[name], rtol=1e-12, atol=1e-15), name

@@ -103,11 +103,11 @@ class Describe(Verb):
         return 0
 
     def _recipe(self) -> int:
-        from .. import api
+        from ..plan import recipe_file
         from ..record import read_recipe, resolve
 
         path = Path(self.network)
-        value = as_json(api.recipe_file(path) if path.suffix == ".json" else read_recipe(resolve(path)))
+        value = as_json(recipe_file(path) if path.suffix == ".json" else read_recipe(resolve(path)))
         if self.json:
             print_json(value)
         else:

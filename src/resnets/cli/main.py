@@ -21,16 +21,19 @@ GROUPS: dict[str, dict[str, tuple[str, str, str]]] = {
         "doctor": ("doctor", "Doctor", "versions, devices, memory, extras, and whether they fit together"),
     },
     "Train": {
+        "check": ("check", "Check", "what is wrong with a data set: bad files, copies, leaks, balance, shapes"),
         "train": (
             "train",
             "Train",
             "train a network on a data set or a folder of pictures, test it and keep it",
         ),
         "resume": ("train", "Resume", "go on with a run that was stopped or killed"),
+        "analyze": ("analyze", "Analyze", "find a learning rate"),
     },
     "Use": {
         "evaluate": ("use", "Evaluate", "test a model: errors, figures per class, confusion matrix"),
         "predict": ("use", "Predict", "name what is on pictures, with probabilities"),
+        "report": ("report", "Report", "a run or a test as one page, several as a comparison"),
     },
 }
 VERBS = {verb: row for rows in GROUPS.values() for verb, row in rows.items()}

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
 from ..families import name_of
-from ..record import Result
+from ..record import Result, Seeds
 from ..run import Epoch, Event
 from ..start import Plan
 from ..training.train import Step
@@ -25,6 +25,7 @@ class Screen:
     """Shows the events of a run one by one; standard error where standard output is for a program."""
 
     to_stderr: bool = False
+    quiet: bool = False
     rows: list[tuple[str, ...]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -43,9 +44,13 @@ class Screen:
             self.live.stop()
             self.live = None
 
-    def show(self, event: Event) -> None:
+    def show(self, event: Event | Seeds) -> None:
         """Show one event."""
-        if isinstance(event, Plan):
+        if self.quiet:
+            return
+        if isinstance(event, Seeds):
+            self._seeds(event)
+        elif isinstance(event, Plan):
             self._plan(event)
         elif isinstance(event, Step):
             self._step(event)
@@ -73,12 +78,17 @@ class Screen:
         }
         for name, text in lines.items():
             self.out.print(f"{name:<9}{text}")
+        for reason in recipe.reasons:
+            self.out.print(f"{'chosen':<9}{shown(reason)}")
+        if plan.cost:
+            memory = f"{plan.cost.memory / 2**30:.1f} GiB"
+            self.out.print(f"{'expected':<9}{duration(plan.cost.seconds)} and {memory} of memory, from two updates")
         for note in plan.notes:
             self.out.print(f"{'note':<9}{shown(note)}")
         if plan.resumed_at:
             self.out.print(f"{'resume':<9}from update {plan.resumed_at} of {plan.total}")
         self.out.print()
-        self.began = time.monotonic()
+        self.rows, self.images, self.told, self.began = [], 0, False, time.monotonic()
         if self.out.is_terminal:
             self.progress = Progress(TextColumn("{task.description}"), BarColumn(40), console=self.out)
             self.task = self.progress.add_task("", total=plan.total, completed=plan.resumed_at)
@@ -101,7 +111,7 @@ class Screen:
         if done >= _MEASURED and not self.told:
             self.told = True
             expected = duration(self._left(step.update))
-            self.out.print(f"{'expected':<9}{expected} more, at {self._speed():.0f} images/s over {done} updates\n")
+            self.out.print(f"{'measured':<9}{expected} more, at {self._speed():.0f} images/s over {done} updates\n")
         if self.live:
             error = 100 * self.mistakes / self.seen
             speed = f"{self._speed():.0f} images/s  {duration(self._left(step.update))} left"
@@ -141,6 +151,12 @@ class Screen:
         for row in self.rows[-_ROWS:]:
             table.add_row(*(value for value, (_, used) in zip(row, columns, strict=True) if used))
         return Group(table, self.progress)
+
+    def _seeds(self, seeds: Seeds) -> None:
+        self.out.print(f"\n{len(seeds.runs)} seeds: {', '.join(f'{error:.2f} %' for error in seeds.errors)}")
+        if seeds.mean is not None:
+            spread = f" ± {seeds.deviation:.2f}" if seeds.deviation is not None else ""
+            self.out.print(f"best {seeds.best:.2f} %, median {seeds.median:.2f} %, mean {seeds.mean:.2f}{spread} %")
 
     def _result(self, result: Result) -> None:
         out = self.out

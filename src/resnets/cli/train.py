@@ -8,13 +8,16 @@ from typing import Annotated, Any, Literal, Self
 
 from tyro.conf import Positional, arg
 
+from ..errors import UsageError
 from .verb import Verb, plain, print_json
 
 # Options of `train` that are fields of the recipe under the same name; their defaults are the chosen recipe's own.
 FIELDS = (
-    "seed", "epochs", "updates", "batch_size", "lr", "weight_decay", "ema", "precision", "size", "fit", "normalize",
-    "val", "test", "weights", "origin", "max_bad",
+    "seed", "epochs", "updates", "batch_size", "lr", "size", "fit", "channels", "balance", "val", "test", "group_by",
+    "class_order", "weights", "origin", "max_bad",
 )  # fmt: skip
+# Those that decide what the data is, and so what else is chosen.
+FIRST = ("weights", "val", "test", "group_by", "class_order")
 
 
 @dataclass(frozen=True)
@@ -25,35 +28,38 @@ class Train(Verb):
     `resnets train DATA --help` shows them for DATA. What has no option here is changed in a recipe file
     (--recipe FILE.json) or in Python.
 
-    examples: resnets train digits; resnets train photos/ --epochs 20;
-    resnets train cifar10 --recipe cifar-2015 --out runs/paper
+    examples: resnets train digits; resnets train photos/; resnets train photos.csv --group-by patient;
+    resnets train cifar10 --recipe cifar-2015 --seeds 5 --out runs/paper
     """
 
-    data: Positional[Annotated[str, arg(help="digits, cifar10, cifar100, synthetic, or a folder", metavar="DATA")]]
+    data: Positional[
+        Annotated[str, arg(help="digits, cifar10, cifar100, synthetic, a folder, or a list of files", metavar="DATA")]
+    ]
     out: Annotated[Path | None, arg(help="the run's folder; default: a new one below runs/")] = None
-    network: Annotated[str | None, arg(help="default: cifar_resnet20 for small images, resnet18 for photographs")] = (
-        None
-    )
+    network: Annotated[str | None, arg(help="default: cifar_resnet20 for small images, else chosen from them")] = None
     recipe: Annotated[str | None, arg(help="quick, finetune, cifar-2015 …, or a recipe file; default: quick")] = None
     seed: Annotated[int, arg(help="decides initial weights, order and augmentation")] = 0
+    seeds: Annotated[int, arg(help="so many runs, seed by seed, with best, median and mean ± deviation")] = 1
     epochs: Annotated[int, arg(help="passes over the training images")] = 30
     updates: Annotated[int, arg(help="length in updates instead of epochs, 0: in epochs")] = 0
     batch_size: Annotated[int, arg(help="images per update")] = 128
-    lr: Annotated[float, arg(help="peak learning rate")] = 0.1
-    weight_decay: float = 1e-4
-    ema: Annotated[float, arg(help="decay of the averaged weights, 0: none")] = 0.0
-    precision: Annotated[
-        Literal["auto", "fp32", "bf16"],
-        arg(help="auto: the faster one on this machine, measured before the first update"),
-    ] = "fp32"
+    lr: Annotated[float, arg(help="peak learning rate; resnets analyze lr DATA suggests one")] = 0.1
     size: Annotated[int, arg(help="side of the network's input in pixels")] = 32
     fit: Annotated[Literal["crop", "pad", "squash"], arg(help="how a picture that is not square is fitted")] = "crop"
-    normalize: Annotated[str, arg(help="imagenet, cifar10, pixel-mean or none")] = "cifar10"
+    channels: Annotated[int, arg(help="of the network's input: 1 gray, 3 colour, N; 0: as the data has them")] = 0
+    balance: Annotated[
+        Literal["none", "loss", "sampling"], arg(help="rare classes weigh more, or are drawn more often")
+    ] = "none"
     val: Annotated[float | None, arg(help="fraction held out for validation where the data has no such part")] = None
     test: Annotated[float | None, arg(help="fraction held out for testing where the data has no such part")] = None
+    group_by: Annotated[
+        str, arg(help="keep groups on one side of the split: a column of the list, or a regular expression on the path")
+    ] = ""
+    class_order: Annotated[str, arg(help="string, natural (2 before 10), or a file with a class a line")] = "string"
     weights: Annotated[str, arg(help="start from a weights file, a run or a model folder")] = ""
     origin: Annotated[str, arg(help="who published the weights file: torchvision, timm, msra …")] = ""
     max_bad: Annotated[float, arg(help="fraction of unreadable pictures that stops the run")] = 0.01
+    strict: Annotated[bool, arg(help="stop at the first unreadable picture")] = False
     workers: Annotated[int | None, arg(help="processes that decode pictures; changes nothing but speed")] = None
     download: Annotated[bool, arg(help="fetch cifar10 or cifar100 into data/ first, checked by sha256")] = False
     json: Annotated[bool, arg(help="print the result as one object; progress goes to standard error")] = False
@@ -61,31 +67,37 @@ class Train(Verb):
     @classmethod
     def parse(cls, arguments: Sequence[str], default: Any = None) -> Self:
         """Two passes: the first finds data, network and recipe, the second has their values as defaults."""
-        from .. import api
+        from ..plan import plan
 
         quiet = [argument for argument in arguments if argument not in ("-h", "--help")]
         if quiet and (quiet == list(arguments) or not quiet[0].startswith("-")):
             first = super().parse(quiet)
         else:  # help without data: the defaults of small images
             first = cls("cifar10")
-        start = api.plan(
-            first.data, first.network, first.recipe, **({"weights": first.weights} if first.weights else {})
-        )
-        own = {name: _field(start, name) for name in FIELDS}
+        given = {name: getattr(first, name) for name in FIRST if getattr(first, name) != getattr(cls, name)}
+        start = plan(first.data, first.network, first.recipe, first.out, **given)
+        own = {name: start.value(name) for name in FIELDS}
         return super().parse(arguments, cls(first.data, **own))
 
     def run(self) -> int:
         """Train, showing how it goes."""
         from .. import api
+        from ..plan import plan
         from ..record import resolve
 
+        if self.seeds < 1:
+            raise UsageError(f"--seeds is {self.seeds}; it must be at least 1")
         data = str(_fetch(self.data)) if self.download else self.data
         changes = {name: getattr(self, name) for name in FIELDS}
         if self.weights and Path(self.weights).name == "latest":
             changes["weights"] = str(resolve(self.weights))
-        recipe = api.plan(data, self.network, self.recipe, **changes)
-        folder = self.out or api.run_folder(recipe)
-        return _follow(api.followed(recipe, folder, self.workers), self.json)
+        if self.strict:
+            changes["max_bad"] = 0.0
+        recipe = plan(data, self.network, self.recipe, self.out, **changes)
+        folder = api.run_folder(recipe, self.out)
+        if self.seeds == 1:
+            return _follow(api.followed(recipe, folder, self.workers), self.json)
+        return _follow(api.seeded(recipe, folder, self.seeds, self.workers), self.json)
 
 
 @dataclass(frozen=True)
@@ -106,22 +118,17 @@ class Resume(Verb):
         return _follow(api.resumed(self.run_folder, self.workers), self.json)
 
 
-def _field(recipe: Any, name: str) -> Any:
-    for owner in (recipe, recipe.training, recipe.augmentation):
-        if hasattr(owner, name):
-            return getattr(owner, name)
-    raise AssertionError(f"no recipe field is called {name}")
-
-
 def _follow(run: Iterator[Any], as_json: bool) -> int:
-    from ..record import Result
+    from ..training.distributed import processes
     from .screen import Screen
 
-    with Screen(to_stderr=as_json) as screen:
+    first = processes().first
+    event = None
+    with Screen(to_stderr=as_json, quiet=not first) as screen:
         for event in run:
             screen.show(event)
-            if as_json and isinstance(event, Result):
-                print_json(plain(event))
+    if as_json and first:
+        print_json(plain(event))
     return 0
 
 

@@ -8,15 +8,16 @@ from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
-from ..errors import DataError, UsageError, unknown
+from ..errors import DataError, UsageError
 from .verb import Verb, console, print_json, shown
 
 
 @dataclass(frozen=True)
 class Evaluate(Verb):
-    """Test a model, or several whose probabilities are averaged.
+    """Test a model, or several whose probabilities are averaged, under a protocol of the literature.
 
-    examples: resnets evaluate runs/latest --data photos/; resnets evaluate --network cifar_resnet20 --weights
+    examples: resnets evaluate runs/latest --data photos/ --protocol 10-crop; resnets evaluate runs/a runs/b --data
+    photos/ --protocol multi-scale:flip=true --cache scores/; resnets evaluate --network cifar_resnet20 --weights
     resnet20-12fca82f.th --normalize imagenet --data DIR --json, where DIR holds cifar-10-batches-bin/
     """
 
@@ -30,10 +31,16 @@ class Evaluate(Verb):
         Literal["auto", "test", "val", "train", "all"],
         arg(help="auto: test, else val, else all that the model was not trained or chosen on"),
     ] = "auto"
-    protocol: Annotated[str, arg(help="how each image is viewed: resnets list protocols")] = "1-crop"
+    protocol: Annotated[
+        str, arg(help="how each image is viewed: a name of resnets list protocols, with changes NAME:FIELD=VALUE,…")
+    ] = "1-crop"
     batch_size: int = 256
     workers: Annotated[int, arg(help="processes that decode pictures")] = 0
     max_bad: Annotated[float, arg(help="fraction of unreadable pictures that ends the test")] = 0.01
+    strict: Annotated[bool, arg(help="stop at the first unreadable picture")] = False
+    cache: Annotated[
+        Path | None, arg(help="keep each model's scores in this folder: in another ensemble it is not asked again")
+    ] = None
     out: Annotated[Path | None, arg(help="where figures and answers go; default: below the run, if MODEL is one")] = (
         None
     )
@@ -42,11 +49,13 @@ class Evaluate(Verb):
     def run(self) -> int:
         """Test and tell."""
         from .. import api
-        from ..evaluation.protocol import PROTOCOLS
+        from ..evaluation.protocol import parse
         from ..evaluation.records import write
+        from ..outcome import folder_name
+        from ..report import page
+        from ..training.distributed import processes
 
-        if self.protocol not in PROTOCOLS:
-            raise unknown("protocol", self.protocol, PROTOCOLS)
+        protocol = parse(self.protocol)
         if self.out and (self.out / "recipe.json").exists():
             raise UsageError(f"{self.out} is a run; its own result is not written over: choose another --out")
         if not self.data:
@@ -55,18 +64,22 @@ class Evaluate(Verb):
             self._sources(),
             self.data,
             part=self.part,
+            protocol=self.protocol,
             batch_size=self.batch_size,
             workers=self.workers,
-            max_bad=self.max_bad,
+            max_bad=0.0 if self.strict else self.max_bad,
+            cache=self.cache,
         )
+        if not processes().first:
+            return 0
         facts: dict[str, Any] = {
             "model": [str(model) for model in self.models] or [self.weights],
             "data": tested.dataset.name,
             "part": tested.part,
-            "protocol": self.protocol,
+            "protocol": protocol.name,
         }
         part = "" if tested.part == "test" else f"-{tested.part}"
-        folder = self.out or self._beside(f"{tested.dataset.name}{part}-{self.protocol}")
+        folder = self.out or self._beside(f"{tested.dataset.name}{part}-{folder_name(protocol)}")
         if self.json:
             found = {**facts, **tested.evaluation.as_dict()}
             print_json({**found, "notes": tested.notes, "out": str(folder) if folder else None})
@@ -74,6 +87,7 @@ class Evaluate(Verb):
             _print_evaluation(facts, tested, folder)
         if folder:
             write(folder, tested.evaluation, tested.answers, facts)
+            page.write_evaluation(folder)
         return 0
 
     def _sources(self) -> list[Any]:
@@ -101,6 +115,8 @@ def _print_evaluation(facts: dict[str, Any], tested: Any, folder: Path | None) -
     out.print(f"{shown(facts['data'])}, {facts['part']} part, {facts['protocol']}: {counts.images} images")
     out.print(f"top-1 error  {counts.top1_error:6.2f} %   {counts.mistakes} mistakes")
     out.print(f"top-5 error  {counts.top5_error:6.2f} %")
+    out.print(f"balanced     {tested.evaluation.balanced_accuracy:6.2f} %   accuracy, the mean over classes")
+    out.print(f"calibration  {tested.evaluation.calibration.ece:6.2f} %   expected error of the probabilities")
     rows = [row for row in counts.per_class(tested.evaluation.classes) if row["images"]]
     rows.sort(key=lambda row: row["recall"])
     out.print("\nclasses, the weakest first:")
@@ -110,7 +126,7 @@ def _print_evaluation(facts: dict[str, Any], tested: Any, folder: Path | None) -
     for name, reason in tested.evaluation.bad[:5]:
         out.print(f"not read: {shown(name)}: {shown(reason)}")
     if folder:
-        out.print(f"\nper_class.csv, confusion.csv, predictions.csv, result.json in {folder}")
+        out.print(f"\nreport.html, per_class.csv, confusion.csv, predictions.csv, result.json in {folder}")
 
 
 @dataclass(frozen=True)

@@ -19,13 +19,13 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ..errors import DataError, EnvironmentProblem
 from ..recipe import Augmentation
+from .course import Course, Key, spans
 from .images import ImageError
 from .preprocessing import Preprocessing
-from .randomness import order
 from .sources import Arrays, Source
 from .transforms import augment, random_view
 
-Key = tuple[int, int]
+WINDOWS = ("resized", "scale")  # crops that see the whole picture
 _STOPS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -40,6 +40,13 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def parts(self, images: int) -> list["Batch"]:
+        """The batch in parts of so many images, 0: whole."""
+        parts = spans(len(self), images)
+        if len(parts) < 2:
+            return [self] if len(self) else []
+        return [Batch(self.images[a:b], self.labels[a:b], self.indices[a:b]) for a, b in parts]
 
 
 def fitted(source: Source, preprocessing: Preprocessing) -> Source:
@@ -57,7 +64,7 @@ class _Pictures(Dataset[Batch]):
     """Answers lists of (epoch, index) with batches; epoch −1 asks for the picture as testing sees it."""
 
     def __init__(self, source: Source, preprocessing: Preprocessing, augmentation: Augmentation, seed: int) -> None:
-        self.source = source if augmentation.crop == "resized" else fitted(source, preprocessing)
+        self.source = source if augmentation.crop in WINDOWS else fitted(source, preprocessing)
         self.preprocessing = preprocessing
         self.augmentation = augmentation
         self.seed = seed
@@ -73,70 +80,52 @@ class _Pictures(Dataset[Batch]):
             return error
 
     def _batch(self, keys: list[Key]) -> Batch:
-        epoch = keys[0][0]
-        indices = np.array([index for _, index in keys], dtype=np.int64)
-        pixels, used, bad = self._pixels(epoch, indices)
+        epoch = keys[0][0] if keys else -1
+        draws = np.array([draw for _, draw in keys], dtype=np.int64)
+        pixels, used, bad = self._pixels(epoch, draws)
         if epoch < 0:
             images = self.preprocessing.normalise(pixels)
         else:
-            images = augment(pixels, indices, epoch, self.seed, self.augmentation, self.preprocessing)
-        labels = torch.from_numpy(self.source.labels[used])
-        return Batch(torch.from_numpy(images), labels, used, tuple(bad))
+            images = augment(pixels, used, epoch, self.seed, self.augmentation, self.preprocessing)
+        indices = used % len(self.source)
+        return Batch(torch.from_numpy(images), torch.from_numpy(self.source.labels[indices]), indices, tuple(bad))
 
-    def _pixels(self, epoch: int, indices: NDArray[np.int64]) -> tuple[NDArray, NDArray, list[tuple[str, str]]]:
-        if isinstance(self.source, Arrays) and self.augmentation.crop != "resized":
-            return self.source.images[indices], indices, []
+    def _pixels(self, epoch: int, draws: NDArray[np.int64]) -> tuple[NDArray, NDArray, list[tuple[str, str]]]:
+        if isinstance(self.source, Arrays) and self.augmentation.crop not in WINDOWS:
+            return self.source.images[draws % len(self.source)], draws, []
         bad: list[tuple[str, str]] = []
-        rows = [self._picture(epoch, int(index), bad) for index in indices]
+        rows = [self._picture(epoch, int(draw), bad) for draw in draws]
         kept = [row for row in rows if row is not None]
         size, channels = self.preprocessing.size, self.preprocessing.channels
         pixels = np.stack([view for view, _ in kept]) if kept else np.zeros((0, size, size, channels), np.uint8)
         return pixels, np.array([index for _, index in kept], dtype=np.int64), bad
 
-    def _picture(self, epoch: int, index: int, bad: list[tuple[str, str]]) -> tuple[NDArray, int] | None:
-        """Picture INDEX; in training the next readable one takes the place of a bad one, in testing none does."""
+    def _picture(self, epoch: int, draw: int, bad: list[tuple[str, str]]) -> tuple[NDArray, int] | None:
+        """The picture of DRAW; in training the next readable one takes the place of a bad one, in testing none does."""
         count = len(self.source)
-        for candidate in range(index, index + (count if epoch >= 0 else 1)):
-            candidate %= count
+        first = draw - draw % count
+        for candidate in (first + (draw + i) % count for i in range(count if epoch >= 0 else 1)):
             try:
-                picture = self.source.picture(candidate)
+                picture = self.source.picture(candidate % count)
                 if epoch < 0:
                     return self.preprocessing.view(picture), candidate
                 key = (self.seed, epoch, candidate)
                 return random_view(picture, key, self.augmentation, self.preprocessing), candidate
             except ImageError as error:
-                bad.append((self.source.name(candidate), str(error)))
+                bad.append((self.source.name(candidate % count), str(error)))
         if epoch >= 0:
             raise DataError(f"no picture can be read; the first is {bad[0][0]}: {bad[0][1]}")
         return None
 
 
-class _Order(Sampler[list[Key]]):
-    """Lists of (epoch, index): training goes on from a batch of an epoch to the end of the last epoch."""
+class _Batches(Sampler[list[Key]]):
+    """The keys of training batches, in the order of a course."""
 
-    def __init__(self, count: int, batch_size: int, start: tuple[int, int], epochs: int, seed: int) -> None:
-        self.count, self.batch_size, self.start, self.epochs, self.seed = (
-            count,
-            batch_size,
-            start,
-            epochs,
-            seed,
-        )
+    def __init__(self, labels: NDArray[np.int64], course: Course) -> None:
+        self.labels, self.course = labels, course
 
     def __iter__(self) -> Iterator[list[Key]]:
-        first_epoch, first_batch = self.start
-        for epoch in range(first_epoch, self.epochs):
-            samples = order(self.seed, epoch, self.count)
-            for batch in range(first_batch, batches_per_epoch(self.count, self.batch_size)):
-                chosen = samples[batch * self.batch_size : (batch + 1) * self.batch_size]
-                yield [(epoch, int(index)) for index in chosen]
-            first_batch = 0
-
-
-def batches_per_epoch(count: int, batch_size: int) -> int:
-    """Updates in an epoch: the last, partial batch counts unless it is a single image, which BN cannot train on."""
-    full, rest = divmod(count, batch_size)
-    return full + (rest > 1) or 1
+        return self.course.keys(self.labels)
 
 
 def _same(batch: Any) -> Any:
@@ -199,7 +188,7 @@ def _from_workers(loader: DataLoader[Batch]) -> Iterator[Any]:
         atexit.unregister(at_exit)
 
 
-def _load(pictures: _Pictures, keys: Sampler[list[Key]] | list[list[Key]], workers: int) -> Iterator[Batch]:
+def _load(pictures: Dataset[Any], keys: Sampler[list[Key]] | list[list[Key]], workers: int) -> Iterator[Any]:
     loader = DataLoader(
         pictures,
         batch_sampler=keys,
@@ -214,26 +203,34 @@ def _load(pictures: _Pictures, keys: Sampler[list[Key]] | list[list[Key]], worke
 
 
 def training_batches(
-    source: Source,
-    preprocessing: Preprocessing,
-    augmentation: Augmentation,
-    seed: int,
-    plan: tuple[int, int, tuple[int, int]],
-    workers: int = 0,
+    source: Source, preprocessing: Preprocessing, augmentation: Augmentation, course: Course, workers: int = 0
 ) -> Iterator[Batch]:
-    """Augmented batches; PLAN is (batch size, epochs, (first epoch, first batch)). Workers change nothing but speed."""
-    batch_size, epochs, start = plan
-    pictures = _Pictures(source, preprocessing, augmentation, seed)
-    return _load(pictures, _Order(len(source), batch_size, start, epochs, seed), workers)
+    """Augmented batches along COURSE. Workers change nothing but speed."""
+    pictures = _Pictures(source, preprocessing, augmentation, course.seed)
+    return _load(pictures, _Batches(source.labels, course), workers)
 
 
 def testing_batches(
-    source: Source, preprocessing: Preprocessing, batch_size: int = 128, workers: int = 0
+    source: Source,
+    preprocessing: Preprocessing,
+    batch_size: int = 128,
+    workers: int = 0,
+    shard: tuple[int, int] = (0, 1),
 ) -> Iterator[Batch]:
-    """Every image once, in order; a file that cannot be read is left out and named in its batch's `bad`."""
+    """Every image once, in order; a file that cannot be read is left out and named in its batch's `bad`.
+
+    shard: (rank, count) takes every count-th batch from batch `rank` on.
+    """
     pictures = _Pictures(source, preprocessing, Augmentation(crop="none", flip="none"), 0)
-    starts = range(0, len(source), batch_size)
-    keys = [[(-1, index) for index in range(s, min(s + batch_size, len(source)))] for s in starts]
+    return in_order(pictures, len(source), batch_size, workers, shard)
+
+
+def in_order(
+    pictures: Dataset[Any], count: int, batch_size: int, workers: int = 0, shard: tuple[int, int] = (0, 1)
+) -> Iterator[Any]:
+    """What PICTURES answers to lists of (−1, index), of which there are COUNT, batch by batch as `testing_batches`."""
+    starts = range(shard[0] * batch_size, count, shard[1] * batch_size)
+    keys = [[(-1, index) for index in range(s, min(s + batch_size, count))] for s in starts]
     return _load(pictures, keys, workers)
 
 

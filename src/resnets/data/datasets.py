@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import DataError, safe_text, unknown
+from ..errors import DataError, UsageError, safe_text, unknown
 from .cifar import find_cifar, read_cifar
 from .fetch import ARCHIVES
-from .folders import Scan, folders_beside, is_imagenet, natural_order, part_folders, scan, scan_kaggle_val
-from .sources import Arrays, Source, hold_out
+from .layouts import IMAGENET, is_list, read_layout
+from .sources import Arrays, Files, Source
+from .splits import apply_split, hold_out
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,11 +39,17 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Holdout:
-    """Fractions of every class to hold out where the data has no such part; None is the data set's own habit."""
+    """How data is divided and its classes are counted.
+
+    val, test: fractions of every class to hold out where the data has no such part; None is the data set's own habit.
+    group_by, class_order: of pictures in files, as `layouts.read_layout` takes them.
+    """
 
     val: float | None = None
     test: float | None = None
     seed: int = 0
+    group_by: str = ""
+    class_order: str = "string"
 
 
 def digits(name: str, rule: Holdout) -> Dataset:
@@ -79,59 +86,27 @@ def cifar(folder: Path, rule: Holdout) -> Dataset:
     return Dataset(data.name, data.classes, train.subset(rest), train.subset(val), test, split)
 
 
-def class_folders(folder: Path, rule: Holdout) -> Dataset:
-    """A folder with one subfolder a class, or with train/val/test folders of such. Raises DataError."""
-    parts = part_folders(folder)
-    scans = {part: _scan_part(part, path, folder) for part, path in parts.items()} or {"train": scan(folder)}
-    classes = _classes(scans["train"], folder)
-    notes = folders_beside(folder, parts)
-    for part in ("val", "test"):
-        if part in scans and not any(scans[part].classes.values()):
-            notes.append(_without_classes(part, scans.pop(part), folder))
-    for part, found in scans.items():
-        _same_classes(part, found, classes, folder)
-        notes += [f"{part}: {note}" for note in found.notes] if parts else found.notes
-    sources = {part: found.source(classes) for part, found in scans.items()}
-    dataset = Dataset(
-        folder.resolve().name, classes, sources["train"], sources.get("val"), sources.get("test"), "", tuple(notes)
-    )
-    if parts and is_imagenet(parts["train"]) and "val" in scans and "test" not in scans:
-        split = "ImageNet's folders; its validation set is the test part"
-        dataset = replace(dataset, val=None, test=dataset.val, split=split)
+def pictures(place: Path, rule: Holdout) -> Dataset:
+    """Pictures in files: class folders with or without parts, or lists (see `layouts`). Raises DataError."""
+    found = read_layout(place, rule.group_by, rule.class_order)
+    train, val, test = (found.parts.get(part) for part in ("train", "val", "test"))
+    assert train is not None
+    dataset = Dataset(found.name, found.classes, train, val, test, found.split, tuple(found.notes))
+    if found.split == IMAGENET:
+        dataset = replace(dataset, val=None, test=val)
         rule = replace(rule, val=_or(rule.val, 0.0))
     return _complete(dataset, rule)
 
 
-def _scan_part(part: str, path: Path, root: Path) -> Scan:
-    return (scan_kaggle_val(path, root) if part == "val" else None) or scan(path)
-
-
-def _classes(found: Scan, folder: Path) -> tuple[str, ...]:
-    classes = natural_order([name for name, rows in found.classes.items() if rows])
-    if len(classes) < 2:
-        what = f"pictures of one class only ({safe_text(classes[0])})" if classes else "no class folders with pictures"
-        wanted = "expected a subfolder of pictures for each of at least two classes"
-        raise DataError(f"{safe_text(str(folder))}: {'; '.join([what, wanted, *found.notes])}")
-    return tuple(classes)
-
-
-def _without_classes(part: str, found: Scan, folder: Path) -> str:
-    """The note about a val or test folder that has no class folders; loose pictures in val are an error."""
-    if part == "val" and found.loose:
-        what = f"{found.loose} pictures of val lie in no class folder"
-        raise DataError(f"{safe_text(str(folder))}: {what}; ImageNet's flat form needs LOC_val_solution.csv beside it")
-    return f"{part} has no class folders with pictures and is ignored"
-
-
-def _same_classes(part: str, found: Scan, classes: tuple[str, ...], folder: Path) -> None:
-    extra = sorted(name for name, rows in found.classes.items() if rows and name not in classes)
-    if extra:
-        few = ", ".join(map(safe_text, extra[:5]))
-        raise DataError(f"{safe_text(str(folder))}: {part} has classes that train lacks: {few}; add or remove them")
-    missing = [name for name in classes if not found.classes.get(name)]
-    if missing:
-        few = ", ".join(map(safe_text, missing[:5])) + (" …" if len(missing) > 5 else "")
-        found.notes.append(f"lacks {len(missing)} of {len(classes)} classes: {few}")
+def resplit(dataset: Dataset, path: Path) -> Dataset:
+    """DATASET with the parts that a run's split.csv tells. Raises DataError unless it is of the same files."""
+    if not isinstance(dataset.whole, Files):
+        raise UsageError(f"{dataset.name} is divided already; a split is for a folder or a list without parts")
+    parts = apply_split(dataset.whole, path)
+    if "train" not in parts:
+        raise DataError(f"{safe_text(str(path))} has no train part")
+    split = f"split of {safe_text(str(path))}"
+    return replace(dataset, train=parts["train"], val=parts.get("val"), test=parts.get("test"), split=split)
 
 
 def _complete(dataset: Dataset, rule: Holdout) -> Dataset:
@@ -139,7 +114,7 @@ def _complete(dataset: Dataset, rule: Holdout) -> Dataset:
     if not given:
         wanted = replace(rule, val=_or(rule.val, 0.15), test=_or(rule.test, 0.15))
         return replace(_split(dataset.name, dataset.classes, dataset.train, wanted), notes=dataset.notes)
-    split = dataset.split or f"folders train, {' and '.join(given)}"
+    split = dataset.split
     part, fraction = ("val", _or(rule.val, 0.15)) if given == ["test"] else ("test", _or(rule.test, 0.0))
     if len(given) == 1 and fraction:
         held, rest = hold_out(dataset.train, [fraction], rule.seed)
@@ -153,7 +128,8 @@ def _complete(dataset: Dataset, rule: Holdout) -> Dataset:
 
 def _split(name: str, classes: tuple[str, ...], everything: Source, rule: Holdout) -> Dataset:
     test, val, train = hold_out(everything, [_or(rule.test, 0.0), _or(rule.val, 0.0)], rule.seed)
-    how = f"stratified split of {len(everything)} images, seed {rule.seed}"
+    groups = len(set(everything.groups)) if isinstance(everything, Files) else 0
+    how = f"stratified split of {len(everything)} images{f' in {groups} groups' if groups else ''}, seed {rule.seed}"
     val_part, test_part = (everything.subset(part) if len(part) else None for part in (val, test))
     return Dataset(name, classes, everything.subset(train), val_part, test_part, how, whole=everything)
 
@@ -181,21 +157,34 @@ def open_dataset(data: str, rule: Holdout | None = None) -> Dataset:
     Raises DataError for a folder that holds no data set, UsageError for an unknown name.
     """
     rule = rule or Holdout()
-    folder = Path(data)
-    if re.fullmatch(r"synthetic(-[1-9]\d{0,2})?", data):
-        return synthetic(data, rule)
-    if data in NAMED:
-        return NAMED[data](data, rule)
-    if data in ARCHIVES:
-        return cifar(_find_named(data), rule)
+    place = Path(data)
+    if named := _named(data):
+        return _in_memory(named(rule), rule)
     if not os.path.exists(data):  # noqa: PTH110 - Path.exists raises for a name that is too long
         if "/" in data or "." in data:
             raise DataError(f"{safe_text(data)} does not exist; give a folder of class folders, or a name: {_known()}")
         raise unknown("data set or folder", data, [*NAMED, *ARCHIVES])
-    if not folder.is_dir():
-        raise DataError(f"{safe_text(data)} is not a folder; give a folder with one subfolder of pictures per class")
-    published = find_cifar(folder)
-    return cifar(published, rule) if published else class_folders(folder, rule)
+    if not place.is_dir() and not (place.is_file() and is_list(place)):
+        wanted = "a folder with one subfolder of pictures per class, or a list of file,label that ends in .csv or .tsv"
+        raise DataError(f"{safe_text(data)} is not a folder; give {wanted}")
+    published = find_cifar(place) if place.is_dir() else None
+    return _in_memory(cifar(published, rule), rule) if published else pictures(place, rule)
+
+
+def _named(data: str) -> Callable[[Holdout], Dataset] | None:
+    """What opens the data set called DATA; None for no name."""
+    if re.fullmatch(r"synthetic(-[1-9]\d{0,2})?", data):
+        return lambda rule: synthetic(data, rule)
+    if data in NAMED:
+        return lambda rule: NAMED[data](data, rule)
+    return (lambda rule: cifar(_find_named(data), rule)) if data in ARCHIVES else None
+
+
+def _in_memory(dataset: Dataset, rule: Holdout) -> Dataset:
+    """DATASET, which is no pictures in files. Raises UsageError for what only those have."""
+    if rule.group_by or rule.class_order != "string":
+        raise UsageError(f"{dataset.name} has its own order of classes and no groups; those are for pictures in files")
+    return dataset
 
 
 def _known() -> str:

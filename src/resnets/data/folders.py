@@ -1,9 +1,8 @@
 """Class folders: what lies in a folder of pictures, one subfolder a class, with or without parts."""
 
-import csv
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,18 +17,23 @@ PARTS = {
     "val": ("val", "valid", "validation", "dev"),
     "test": ("test", "testing"),
 }
-_WNID = re.compile(r"n\d{8}")
-_KAGGLE_LIST = "LOC_val_solution.csv"
+WNID = re.compile(r"n\d{8}")
+_OUT = "links out of the folder"
 
 
 @dataclass
 class Scan:
-    """The pictures of one part by class name, and what was passed over."""
+    """The pictures of one part by class name, and what was passed over; `groups` is what keeps pictures together."""
 
     root: Path
     classes: dict[str, list[tuple[str, int]]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     loose: int = 0  # pictures beside the class folders
+    groups: dict[str, str] = field(default_factory=dict)
+
+    def names(self) -> Iterator[str]:
+        """Every picture, relative to the root."""
+        return (name for rows in self.classes.values() for name, _ in rows)
 
     def source(self, classes: tuple[str, ...]) -> Files:
         """The files as a source whose labels count through CLASSES; names sorted by bytes."""
@@ -39,7 +43,14 @@ class Scan:
             for name, size in sorted(self.classes.get(c, []), key=lambda row: os.fsencode(row[0]))
         ]
         labels = np.array([label for _, _, label in rows], dtype=np.int64)
-        return Files(self.root, tuple(r[0] for r in rows), tuple(r[1] for r in rows), labels)
+        names = tuple(row[0] for row in rows)
+        groups = tuple(self.groups[name] for name in names) if self.groups else ()
+        return Files(self.root, names, tuple(row[1] for row in rows), labels, groups)
+
+
+def part_called(name: str) -> str:
+    """The part that NAME usually means: train, val or test; empty for none."""
+    return next((part for part, names in PARTS.items() if name.lower() in names), "")
 
 
 def part_folders(root: Path) -> dict[str, Path]:
@@ -50,12 +61,12 @@ def part_folders(root: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     folders = sorted(_folders(root))
     for entry in folders:
-        for part, names in PARTS.items():
-            if entry.name.lower() in names:
-                if part in found:
-                    both = f"both '{found[part].name}' and '{entry.name}' are {part} folders; keep one"
-                    raise DataError(safe_text(f"{root}: {both}"))
-                found[part] = entry
+        part = part_called(entry.name)
+        if part in found:
+            both = f"both '{found[part].name}' and '{entry.name}' are {part} folders; keep one"
+            raise DataError(safe_text(f"{root}: {both}"))
+        if part:
+            found[part] = entry
     if found and "train" not in found and len(found) == len(folders):
         raise DataError(safe_text(f"{root}: has {' and '.join(found)}, but no train folder"))
     if "train" not in found or not _folders(found["train"]):
@@ -63,16 +74,15 @@ def part_folders(root: Path) -> dict[str, Path]:
     return {part: found[part] for part in PARTS if part in found}
 
 
-def folders_beside(root: Path, parts: dict[str, Path]) -> list[str]:
-    """A note about the folders in ROOT that are none of PARTS, if there are any."""
-    others = [entry.name for entry in _folders(root) if entry not in parts.values()]
-    return [f"{len(others)} folders beside train ignored: {_few(others)}"] if parts and others else []
-
-
-def is_imagenet(folder: Path) -> bool:
-    """Whether every class folder is named by a WordNet id, as ImageNet's are."""
-    names = [entry.name for entry in _folders(folder)]
-    return bool(names) and all(_WNID.fullmatch(name) for name in names)
+def beside(root: Path, parts: dict[str, Path]) -> list[str]:
+    """Notes about the folders in ROOT that are none of PARTS, and about links out of it, if there are any."""
+    home, passed = root.resolve(), dict[str, list[str]]()
+    for entry in _visible(root):
+        if entry.is_symlink() and _refusal(entry.path, home) == _OUT:
+            passed.setdefault(_OUT, []).append(entry.name)
+        elif Path(entry.path).is_dir() and Path(entry.path) not in parts.values():
+            passed.setdefault("folders beside train", []).append(entry.name)
+    return ignored(passed) if parts else []
 
 
 def scan(folder: Path) -> Scan:
@@ -84,109 +94,88 @@ def scan(folder: Path) -> Scan:
     result, passed = Scan(folder), dict[str, list[str]]()
     home = folder.resolve()
     for entry in _visible(folder):
-        if entry.is_symlink() and entry.is_dir():
-            passed.setdefault(_refusal(entry, home), []).append(entry.name)
-        elif entry.is_dir():
-            result.classes[entry.name] = list(_pictures(entry, folder, passed))
+        if entry.is_symlink() and Path(entry.path).is_dir():
+            passed.setdefault(_refusal(entry.path, home), []).append(entry.name)
+        elif Path(entry.path).is_dir():
+            result.classes[entry.name] = list(_pictures(entry.name, folder, passed))
         else:
             passed.setdefault("files beside the class folders", []).append(entry.name)
-            result.loose += entry.suffix.lower() in EXTENSIONS
+            result.loose += _is_picture(entry.name)
     empty = [name for name, rows in result.classes.items() if not rows]
     if empty:
-        result.notes.append(f"{len(empty)} empty class folders: {_few(empty)}")
-    result.notes += _ignored(passed)
+        result.notes.append(f"{len(empty)} empty class folders: {few(empty)}")
+    result.notes += ignored(passed)
     return result
 
 
 def pictures_in(folder: Path) -> list[str]:
     """The pictures anywhere below FOLDER, relative to it, sorted by bytes."""
-    return sorted((name for name, _ in _pictures(folder, folder, {})), key=os.fsencode)
+    return sorted((name for name, _ in _pictures("", folder, {})), key=os.fsencode)
 
 
-def scan_kaggle_val(folder: Path, root: Path) -> Scan | None:
-    """ImageNet's flat validation folder with Kaggle's list of its classes, or None."""
-    listing = next((path for path in (root / _KAGGLE_LIST, folder / _KAGGLE_LIST) if path.is_file()), None)
-    if listing is None or _folders(folder):
-        return None
-    result, passed, missing = Scan(folder), dict[str, list[str]](), []
-    sizes = dict(_pictures(folder, folder, passed))
-    for name, wnid in _kaggle_rows(listing).items():
-        if name in sizes:
-            result.classes.setdefault(wnid, []).append((name, sizes.pop(name)))
-        else:
-            missing.append(name)
-    passed.get("files that are no pictures", []).clear()  # the list itself may lie here
-    passed[f"pictures that {listing.name} does not list"] = [*sizes]
-    result.notes = [f"classes of {safe_text(folder.name)}/ from {listing.name}", *_ignored(passed)]
-    if missing:
-        result.notes.append(f"{len(missing)} pictures of {listing.name} are missing: {_few(missing)}")
-    return result
+def flat_pictures(folder: Path) -> dict[str, int] | None:
+    """Sizes of the pictures that lie in FOLDER itself, None where it has folders."""
+    return None if _folders(folder) else dict(_pictures("", folder, {}))
 
 
-def _kaggle_rows(listing: Path) -> dict[str, str]:
-    """Class of every picture, from rows like `ILSVRC2012_val_00048981,n03995372 85 1 499 272`."""
+def ignored(passed: dict[str, list[str]]) -> list[str]:
+    """A note for everything that was passed over, by what it is."""
+    return [f"{len(names)} {what} ignored: {few(names)}" for what, names in sorted(passed.items()) if names]
+
+
+def few(names: Iterable[str]) -> str:
+    """The first five of NAMES, for people."""
+    names = sorted(names, key=os.fsencode)
+    return ", ".join(map(safe_text, names[:5])) + (" …" if len(names) > 5 else "")
+
+
+def _visible(folder: Path) -> list[os.DirEntry[str]]:
     try:
-        with listing.open(newline="", encoding="utf-8") as file:
-            rows = {f"{row['ImageId']}.JPEG": row["PredictionString"].split()[0] for row in csv.DictReader(file)}
-    except (OSError, ValueError, LookupError, AttributeError, csv.Error) as error:
-        raise DataError(f"{safe_text(str(listing))} is not Kaggle's list of ImageId,PredictionString") from error
-    if strange := [wnid for wnid in rows.values() if not _WNID.fullmatch(wnid)]:
-        raise DataError(f"{safe_text(str(listing))}: {safe_text(strange[0])} is no WordNet id")
-    return rows
-
-
-def natural_order(names: list[str]) -> list[str]:
-    """Class names in string order of their bytes, as torchvision sorts them."""
-    return sorted(names, key=os.fsencode)
-
-
-def _visible(folder: Path) -> list[Path]:
-    try:
-        return [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
+        with os.scandir(folder) as entries:
+            return [entry for entry in entries if not entry.name.startswith(".")]
     except OSError as error:
         raise DataError(f"cannot read {safe_text(str(folder))}: {error.strerror}") from error
 
 
 def _folders(folder: Path) -> list[Path]:
-    return [entry for entry in _visible(folder) if entry.is_dir()]
+    """The folders in FOLDER, but for links out of it."""
+    home = folder.resolve()
+    inside = (e for e in _visible(folder) if not (e.is_symlink() and _refusal(e.path, home) == _OUT))
+    return [path for entry in inside if (path := Path(entry.path)).is_dir()]
 
 
-def _pictures(folder: Path, root: Path, passed: dict[str, list[str]]) -> Iterator[tuple[str, int]]:
-    """Path relative to ROOT and size of every picture below FOLDER; what else is there goes into PASSED."""
+def _pictures(inner: str, root: Path, passed: dict[str, list[str]]) -> Iterator[tuple[str, int]]:
+    """Path relative to ROOT and size of every picture in its folder INNER; what else is there goes into PASSED."""
     home = root.resolve()
-    waiting = [folder]
+    waiting = [inner]
     while waiting:
-        for entry in _visible(waiting.pop()):
-            refusal = _refusal(entry, home) if entry.is_symlink() else ""
-            name = str(entry.relative_to(root))
+        within = waiting.pop()
+        for entry in _visible(root / within):
+            name = f"{within}/{entry.name}" if within else entry.name
+            refusal = _refusal(entry.path, home) if entry.is_symlink() else ""
             if refusal:
                 passed.setdefault(refusal, []).append(name)
-            elif entry.is_dir():
-                waiting.append(entry)
-            elif entry.suffix.lower() in EXTENSIONS:
+            elif entry.is_dir(follow_symlinks=False):
+                waiting.append(name)
+            elif _is_picture(entry.name):
                 yield name, _size(entry)
             else:
                 passed.setdefault("files that are no pictures", []).append(name)
 
 
-def _refusal(link: Path, home: Path) -> str:
+def _is_picture(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in EXTENSIONS  # noqa: PTH122 - a Path for each of a million files is slow
+
+
+def _refusal(link: str, home: Path) -> str:
     real = Path(os.path.realpath(link))  # Path.resolve raises for a link to itself
     if not real.is_relative_to(home):
-        return "links out of the folder"
+        return _OUT
     return "links to folders" if real.is_dir() else ""
 
 
-def _size(path: Path) -> int:
+def _size(entry: os.DirEntry[str]) -> int:
     try:
-        return path.stat().st_size
+        return entry.stat().st_size
     except OSError:  # a link to nothing, which reading will name
         return 0
-
-
-def _ignored(passed: dict[str, list[str]]) -> list[str]:
-    return [f"{len(names)} {what} ignored: {_few(names)}" for what, names in sorted(passed.items()) if names]
-
-
-def _few(names: list[str]) -> str:
-    shown = ", ".join(safe_text(name) for name in sorted(names, key=os.fsencode)[:5])
-    return shown + (" …" if len(names) > 5 else "")

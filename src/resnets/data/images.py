@@ -2,7 +2,8 @@
 
 The contents decide, never the extension. JPEG, PNG, WebP, BMP and GIF are read, TIFF on request. The
 signature is checked here, then the class of that format is called directly: no other decoder of Pillow can be
-reached and its global limits play no part. What comes out is upright, 8 bits deep, `L` or `RGB`:
+reached and its global limits play no part. A NumPy array of bytes or 16-bit numbers is a picture of any number
+of channels. What comes out is upright, 8 bits deep, `L` or `RGB`, or an array of other channels:
 
 * EXIF orientation is applied; no other metadata is read, and ICC profiles are ignored;
 * 16-bit values are divided by 257 (gray is rounded; of colours Pillow keeps the high byte);
@@ -13,6 +14,7 @@ reached and its global limits play no part. What comes out is upright, 8 bits de
 * of an animation the first frame (of PNG the default image); what has no rule, as a float TIFF, is refused.
 """
 
+import math
 import os
 import re
 import stat
@@ -21,9 +23,12 @@ import threading
 import warnings
 from dataclasses import dataclass
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 import PIL
+from numpy.lib import format as npy
+from numpy.typing import NDArray
 from PIL import Image
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
@@ -31,7 +36,8 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from ..errors import DataError, EnvironmentProblem, safe_text
+from ..errors import EnvironmentProblem, safe_text
+from .containers import ImageError, bare_jpeg, bare_png, gif_size, orientation, webp_size
 
 
 class _WebP(WebPImageFile):
@@ -40,13 +46,19 @@ class _WebP(WebPImageFile):
         super().load_prepare()
 
 
-EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".npy"})
+MAX_CHANNELS = 64
+ODDITIES = {  # what is not seen as the file has it, and the rule
+    "rotated": "turned upright, as EXIF says",
+    "16-bit": "divided by 257",
+    "palette": "colours looked up",
+    "transparent": "laid over white",
+    "CMYK": "converted to RGB",
+    "1-bit": "read as gray, 0 or 255",
+    "animated": "the first frame is read",
+}
 
 _READERS = {r.format: r for r in (JpegImageFile, PngImageFile, _WebP, BmpImageFile, GifImageFile)}
-_MAX_PARTS = 100_000  # segments, chunks or blocks
-_MAX_SCANS = 50  # of a JPEG: each is a pass over the whole picture and may be 80 bytes long
-_SCAN = re.compile(rb"\xff\xda\x00[\x08\x0a\x0c\x0e][\x01-\x04]")
-_SEGMENT = re.compile(rb"\xff[^\x00\x01\xd0-\xd9\xff]")
 _TURNS = [None, *map(Image.Transpose, (0, 3, 1, 5, 4, 6, 2))]  # of EXIF orientation 1 to 8
 _tiff_lock = threading.Lock()
 _SIGNATURES = {  # of the beginning of a file; the first that fits
@@ -60,10 +72,6 @@ _SIGNATURES = {  # of the beginning of a file; the first that fits
     "archive": rb"PK\x03\x04|\x1f\x8b|BZh|\xfd7zXZ\0|\x28\xb5\x2f\xfd|7z\xbc\xaf|Rar!|.{257}ustar",
     "Git LFS pointer": rb"version https://git-lfs", "NumPy array": rb"\x93NUMPY", "program": rb"\x7fELF|MZ|#!",
 }  # fmt: skip
-
-
-class ImageError(DataError):
-    """An image that cannot be used: the message is the short reason and never names the file."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +91,11 @@ Path = str | bytes | os.PathLike
 def read_image(path: Path, limits: Limits = LIMITS) -> Image.Image:
     """The picture in the file PATH, as `decode` gives it."""
     return decode(read_bytes(path, limits), limits)
+
+
+def read_any(path: Path, limits: Limits = LIMITS) -> Image.Image | NDArray[np.uint8]:
+    """The picture or the channels in the file PATH, as `decode_any` gives them."""
+    return decode_any(read_bytes(path, limits), limits)
 
 
 def read_bytes(path: Path, limits: Limits = LIMITS, *, follow_links: bool = True) -> bytes:
@@ -137,6 +150,59 @@ def decode(data: bytes, limits: Limits = LIMITS) -> Image.Image:
         raise ImageError(_reason(name, error)) from error
 
 
+def decode_any(data: bytes, limits: Limits = LIMITS) -> Image.Image | NDArray[np.uint8]:
+    """A picture as `decode` gives it, or the channels of a NumPy array, uint8 (H, W, C), where C is not 1 or 3."""
+    if sniff(data) != "NumPy array":
+        return decode(data, limits)
+    _check_bytes(len(data), limits)
+    pixels = _numbers(data, limits)
+    if pixels.dtype.itemsize == 2:
+        pixels = _narrowed(pixels)
+    if pixels.ndim == 3 and pixels.shape[2] not in (1, 3):
+        return np.ascontiguousarray(pixels)
+    return Image.fromarray(np.ascontiguousarray(pixels[..., 0] if pixels.shape[2:] == (1,) else pixels))
+
+
+def _numbers(data: bytes, limits: Limits) -> NDArray[Any]:
+    """The array in a .npy file, (H, W) or (H, W, C): its header is checked before anything is made of it."""
+    file = BytesIO(data)
+    try:
+        readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+        shape, fortran, kind = readers[npy.read_magic(file)](file)
+    except Exception as error:  # NumPy raises whatever the damage leads to
+        raise ImageError("damaged NumPy array") from error
+    if kind.kind != "u" or kind.itemsize > 2:
+        raise ImageError(f"NumPy array of {kind}; uint8 and uint16 are read")
+    if len(shape) not in (2, 3) or min(shape) < 1 or shape[2:] > (MAX_CHANNELS,):
+        raise ImageError(f"NumPy array of shape {shape}; (height, width) or (height, width, channels) is read")
+    _check_size((shape[1], shape[0]), limits)
+    more = len(data) - file.tell() - math.prod(shape) * kind.itemsize
+    if more:
+        raise ImageError("truncated" if more < 0 else "damaged NumPy array")
+    return np.frombuffer(data, kind, offset=file.tell()).reshape(shape, order="F" if fortran else "C")
+
+
+def oddities(data: bytes) -> tuple[str, ...]:
+    """What is odd about a picture that has been read: keys of `ODDITIES`."""
+    name = sniff(data)
+    if name == "NumPy array":
+        return ("16-bit",) if _numbers(data, LIMITS).dtype.itemsize == 2 else ()
+    if name not in _READERS:
+        return ()
+    image, exif = _opened(name, data, LIMITS)
+    moving = {"PNG": b"acTL" in data[: data.find(b"IDAT")], "WEBP": data[12:16] == b"VP8X" and bool(data[20] & 2)}
+    found = {
+        "rotated": orientation(exif) > 1,
+        "16-bit": name == "PNG" and data[24] == 16,
+        "palette": image.mode in ("P", "PA"),
+        "transparent": image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info,
+        "CMYK": image.mode == "CMYK",
+        "1-bit": image.mode == "1",
+        "animated": moving.get(name, getattr(image, "is_animated", False) if name == "GIF" else False),
+    }
+    return tuple(odd for odd, is_so in found.items() if is_so)
+
+
 def _reason(name: str, error: Exception) -> str:
     said = safe_text(" ".join(str(error).split()))[:100]
     if isinstance(error, MemoryError):
@@ -146,20 +212,26 @@ def _reason(name: str, error: Exception) -> str:
     return f"damaged {name}: {said or type(error).__name__}"
 
 
-def _decode(name: str, data: bytes, limits: Limits) -> Image.Image:
+def _opened(name: str, data: bytes, limits: Limits) -> tuple[Image.Image, bytes]:
+    """The picture before its pixels are read, and the EXIF."""
     exif = b""
     if name == "JPEG":
-        data, exif = _bare_jpeg(data)
+        data, exif = bare_jpeg(data)
     elif name == "PNG":
-        data, exif = _bare_png(data)
+        data, exif = bare_png(data)
     elif name in ("GIF", "WEBP"):  # Pillow takes memory or warns as soon as it opens these
-        _check_size(_gif_size(data) if name == "GIF" else _webp_size(data), limits)
+        _check_size(gif_size(data) if name == "GIF" else webp_size(data), limits)
     image = _READERS[name](BytesIO(data))
     _check_size(image.size, limits)
     if name == "PNG":
         _scale_key(image, data[24])
+    return image, exif or image.info.get("exif", b"")
+
+
+def _decode(name: str, data: bytes, limits: Limits) -> Image.Image:
+    image, exif = _opened(name, data, limits)
     image.load()
-    turn = _TURNS[_orientation(exif or image.info.get("exif", b"")) - 1]
+    turn = _TURNS[orientation(exif or image.info.get("exif", b"")) - 1]
     image = flatten(image)
     return image if turn is None else image.transpose(turn)
 
@@ -182,84 +254,6 @@ def _check_size(size: tuple[int, int], limits: Limits) -> None:
         raise ImageError(f"image is {size[0]} x {size[1]}, at most {limits.max_side} a side")
     if size[0] * size[1] > limits.max_pixels:
         raise ImageError(f"image is {size[0]} x {size[1]}, at most {limits.max_pixels / 1e6:g} megapixels")
-
-
-def _bare_jpeg(data: bytes) -> tuple[bytes, bytes]:
-    """DATA without metadata, but for the two segments that say how colours are stored; and the EXIF."""
-    kept, exif, at = [data[:2]], b"", 2
-    for _ in range(_MAX_PARTS):
-        found = _SEGMENT.search(data, at)
-        start = found.start() if found else len(data)
-        marker, length = struct.unpack_from(">xBH", data, start)  # struct.error: truncated
-        at = start + 2 + length
-        if marker == 0xDA:
-            if len(_SCAN.findall(data, start)) > _MAX_SCANS:
-                raise ImageError(f"JPEG of more than {_MAX_SCANS} scans")
-            return b"".join((*kept, data[start:])), exif
-        if marker == 0xE1 and data.startswith(b"Exif\0\0", start + 4):
-            exif = exif or data[start + 4 : at]
-        elif marker <= 0xE0 or marker == 0xEE:
-            kept.append(data[start:at])
-    raise ImageError("JPEG of too many segments")
-
-
-def _bare_png(data: bytes) -> tuple[bytes, bytes]:
-    """DATA with nothing but pixels, palette and transparent colour; and the EXIF."""
-    kept, exif, at = [data[:8]], b"", 8
-    for _ in range(_MAX_PARTS):
-        length, kind = struct.unpack_from(">I4s", data, at)
-        chunk = data[at : at + length + 12]
-        at += length + 12
-        if kind in (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"):
-            kept.append(chunk)
-        elif kind == b"eXIf":
-            exif = chunk[8:-4]
-        if kind == b"IEND" and at <= len(data):
-            return b"".join(kept), exif
-    raise ImageError("PNG of too many chunks")
-
-
-def _gif_size(data: bytes) -> tuple[int, int]:
-    """Width and height of screen and first frame together."""
-    width, height, flags = struct.unpack_from("<HHB", data, 6)
-    at = 13 + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
-    inside = False  # an extension, whose blocks end with an empty one
-    for _ in range(_MAX_PARTS):
-        if inside:
-            inside, at = data[at] > 0, at + 1 + data[at]
-        elif data[at] == 0x2C:
-            left, top, frame_width, frame_height = struct.unpack_from("<4H", data, at + 1)
-            return max(width, left + frame_width), max(height, top + frame_height)
-        else:
-            inside = data[at] == 0x21
-            at += 2 if inside else 1
-    raise ImageError("GIF of too many blocks before its first frame")
-
-
-def _webp_size(data: bytes) -> tuple[int, int]:
-    kind, bits = data[12:16], int.from_bytes(data[20:30], "little")
-    if kind == b"VP8X":
-        return (bits >> 32 & 0xFFFFFF) + 1, (bits >> 56 & 0xFFFFFF) + 1
-    if kind == b"VP8L":
-        return (bits >> 8 & 0x3FFF) + 1, (bits >> 22 & 0x3FFF) + 1
-    return bits >> 48 & 0x3FFF, bits >> 64 & 0x3FFF  # VP8; Pillow refuses any other
-
-
-def _orientation(exif: bytes) -> int:
-    """The orientation, 1 to 8, in a block of EXIF; 1 where it is damaged or says nothing."""
-    tiff = exif.removeprefix(b"Exif\0\0")
-    if not tiff.startswith((b"MM\0*", b"II*\0")):
-        return 1
-
-    def number(at: int, size: int) -> int:
-        return int.from_bytes(tiff[at : at + size], "big" if tiff[0] == 0x4D else "little")
-
-    first = number(4, 4) + 2
-    for entry in range(first, first + 12 * number(first - 2, 2), 12):
-        if number(entry, 2) == 0x0112:
-            value = number(entry + 8, {1: 1, 3: 2, 4: 4}.get(number(entry + 2, 2), 0))
-            return value if 1 <= value <= 8 else 1
-    return 1
 
 
 def _scale_key(image: Image.Image, depth: int) -> None:
@@ -287,10 +281,15 @@ def flatten(image: Image.Image) -> Image.Image:
     return page
 
 
+def _narrowed(wide: NDArray[Any]) -> NDArray[np.uint8]:
+    """16-bit numbers divided by 257 and rounded."""
+    return ((np.minimum(wide, 65407) + 128) // 257).astype(np.uint8)  # 65407 gives 255 and stays below 2**16
+
+
 def _narrow(image: Image.Image) -> Image.Image:
     """The 16-bit gray IMAGE in 8 bits."""
     wide, key = np.asarray(image), image.info.get("transparency")
-    narrow = ((np.minimum(wide, 65407) + 128) // 257).astype(np.uint8)  # 65407 gives 255 and stays below 2**16
+    narrow = _narrowed(wide)
     if key is not None:
         narrow[wide == key] = 255
     return Image.fromarray(narrow)

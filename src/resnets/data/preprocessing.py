@@ -19,6 +19,7 @@ NORMALIZATIONS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
 }
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 _MAX_RESIZED_PIXELS = 4_000_000
+Picture = Image.Image | NDArray[np.uint8]  # of colours or gray, or an array (H, W, channels)
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,8 @@ class Preprocessing:
     fit: "crop" resizes the shorter side to size / crop_pct and takes the centre; "pad" resizes the longer side to
     size and fills up with the mean colour; "squash" resizes both. mean, std: per channel, of values in 0..1.
     pixel_mean: base64 of a float32 (size, size, channels) mean image in 0..1, subtracted instead of `mean`
-    (he2015 section 4.2). Resizing is Pillow's, with antialiasing.
+    (he2015 section 4.2). Resizing is Pillow's, with antialiasing; channels that are no colours are resized
+    one by one.
     """
 
     size: int = 224
@@ -40,8 +42,14 @@ class Preprocessing:
     std: tuple[float, ...] = NORMALIZATIONS["imagenet"][1]
     pixel_mean: str | None = None
 
-    def view(self, image: Image.Image) -> NDArray[np.uint8]:
-        """What the network sees of a picture, uint8 (size, size, channels). Raises ImageError for absurd shapes."""
+    def view(self, image: Picture) -> NDArray[np.uint8]:
+        """What the network sees of a picture, uint8 (size, size, channels).
+
+        An array is uint8 (H, W, channels). Raises ImageError for absurd shapes and for another number of channels.
+        """
+        if not isinstance(image, Image.Image) or self.channels not in (1, 3):
+            each = zip(bands(image, self.channels), self.mean, strict=True)
+            return np.concatenate([self._one(mean).view(band) for band, mean in each], axis=-1)
         image = image.convert("L" if self.channels == 1 else "RGB")
         image = {"crop": self._crop, "pad": self._pad, "squash": self._squash}[self.fit](image)
         return np.asarray(image, dtype=np.uint8).reshape(self.size, self.size, self.channels)
@@ -50,7 +58,7 @@ class Preprocessing:
         """uint8 (…, H, W, channels) → float32 (…, channels, H, W)."""
         return np.ascontiguousarray(np.moveaxis(pixels * self.scale - self.offset, -1, -3))
 
-    def __call__(self, image: Image.Image) -> NDArray[np.float32]:
+    def __call__(self, image: Picture) -> NDArray[np.float32]:
         """The network's input for a picture, float32 (channels, size, size)."""
         return self.normalise(self.view(image))
 
@@ -74,13 +82,16 @@ class Preprocessing:
         channel = tuple(round(float(m), 6) for m in mean.mean(axis=(0, 1)))
         return replace(self, pixel_mean=data, mean=channel, std=(1.0,) * self.channels)
 
+    def _one(self, mean: float) -> "Preprocessing":
+        return replace(self, channels=1, mean=(mean,), std=(1.0,), pixel_mean=None)
+
     def _crop(self, image: Image.Image) -> Image.Image:
-        image = self._resized(image, min(image.size), max(self.size, int(self.size / self.crop_pct)))
+        image = self.resized(image, min(image.size), max(self.size, int(self.size / self.crop_pct)))
         left, top = (image.width - self.size) // 2, (image.height - self.size) // 2
         return image.crop((left, top, left + self.size, top + self.size))
 
     def _pad(self, image: Image.Image) -> Image.Image:
-        image = self._resized(image, max(image.size), self.size)
+        image = self.resized(image, max(image.size), self.size)
         colour = tuple(round(255 * m) for m in self.mean)
         sheet = Image.new(image.mode, (self.size, self.size), colour if self.channels > 1 else colour[0])
         sheet.paste(image, ((self.size - image.width) // 2, (self.size - image.height) // 2))
@@ -89,12 +100,20 @@ class Preprocessing:
     def _squash(self, image: Image.Image) -> Image.Image:
         return image.resize((self.size, self.size), _FILTERS[self.interpolation])
 
-    def _resized(self, image: Image.Image, side: int, target: int) -> Image.Image:
+    def resized(self, image: Image.Image, side: int, target: int) -> Image.Image:
         """IMAGE with its side of so many pixels brought to TARGET and the other one in proportion, rounded down."""
         width, height = (max(1, s * target // side) for s in image.size)
         if width * height > _MAX_RESIZED_PIXELS:
             raise ImageError(f"{image.width} x {image.height} is too long and thin to resize; use --fit squash")
         return image if (width, height) == image.size else image.resize((width, height), _FILTERS[self.interpolation])
+
+
+def bands(picture: Picture, channels: int) -> list[Image.Image]:
+    """Every channel of a picture as a gray one. Raises ImageError where the network takes another number of them."""
+    pixels = np.atleast_3d(np.asarray(picture))
+    if pixels.shape[2] != channels:
+        raise ImageError(f"picture of {pixels.shape[2]} channels, the network takes {channels}")
+    return [Image.fromarray(np.ascontiguousarray(pixels[..., channel])) for channel in range(channels)]
 
 
 def normalization(name: str, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:

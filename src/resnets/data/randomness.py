@@ -29,6 +29,12 @@ def uniform(seed: int, stream: str, epoch: int, indices: NDArray[np.int64]) -> N
     return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
+def normal(seed: int, stream: str, epoch: int, indices: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Normally distributed numbers, one per sample, from two uniform ones (Box and Muller 1958)."""
+    radius, angle = (uniform(seed, f"{stream}-{part}", epoch, indices) for part in ("radius", "angle"))
+    return np.sqrt(-2 * np.log1p(-radius)) * np.cos(2 * np.pi * angle)
+
+
 def order(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
     """The order of the samples in an epoch: a permutation of 0 … count − 1."""
     return np.random.Generator(np.random.Philox(fold(seed, "order", epoch))).permutation(count)

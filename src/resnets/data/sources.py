@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -11,9 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..errors import UsageError
-from .images import ImageError, decode, read_bytes
-from .randomness import fold
+from .images import ImageError, decode_any, read_bytes
 
 
 class Source(Protocol):
@@ -26,7 +23,7 @@ class Source(Protocol):
 
     def name(self, index: int) -> str: ...  # noqa: D102
 
-    def picture(self, index: int) -> Image.Image: ...  # noqa: D102
+    def picture(self, index: int) -> Image.Image | NDArray[np.uint8]: ...  # noqa: D102
 
     def fingerprint(self) -> str: ...  # noqa: D102
 
@@ -72,12 +69,16 @@ class Arrays:
 
 @dataclass(frozen=True, eq=False)
 class Files:
-    """Pictures in files below `root`, decoded when asked for; names are relative to it."""
+    """Pictures in files below `root`, decoded when asked for; names are relative to it.
+
+    groups: what stays on one side of a split, for each file; empty where every file stands for itself.
+    """
 
     root: Path
     names: tuple[str, ...]
     sizes: tuple[int, ...]
     labels: NDArray[np.int64]
+    groups: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -86,12 +87,19 @@ class Files:
         """Path relative to the root."""
         return self.names[index]
 
-    def picture(self, index: int) -> Image.Image:
-        """Picture INDEX, upright. Raises ImageError, also for a file of another size than when it was listed."""
-        data = read_bytes(self.root / self.names[index])
-        if len(data) != self.sizes[index]:
+    def picture(self, index: int) -> Image.Image | NDArray[np.uint8]:
+        """Picture INDEX, upright, or its channels (H, W, C) where they are no colours. Raises ImageError."""
+        return decode_any(self.data(index))
+
+    def data(self, index: int) -> bytes:
+        """The bytes of file INDEX. Raises ImageError, also for a file that has gone or changed its size."""
+        path, size = self.root / self.names[index], self.sizes[index]
+        if size and not os.path.lexists(path):
             raise ImageError("changed since start")
-        return decode(data)
+        data = read_bytes(path)
+        if len(data) != size:
+            raise ImageError("changed since start")
+        return data
 
     def fingerprint(self) -> str:
         """A hash of the sorted (path, size) pairs and labels; where the root lies does not matter."""
@@ -101,33 +109,9 @@ class Files:
     def subset(self, indices: NDArray[np.int64]) -> "Files":
         """The files at INDICES, in that order."""
         names, sizes = (tuple(values[i] for i in indices) for values in (self.names, self.sizes))
-        return replace(self, names=names, sizes=sizes, labels=self.labels[indices])
+        groups = tuple(self.groups[i] for i in indices) if self.groups else ()
+        return replace(self, names=names, sizes=sizes, labels=self.labels[indices], groups=groups)
 
     def relabel(self, labels: NDArray[np.int64]) -> "Files":
         """The same files with other labels."""
         return replace(self, labels=labels)
-
-
-def hold_out(source: Source, fractions: Sequence[float], seed: int) -> list[NDArray[np.int64]]:
-    """Indices of the parts that FRACTIONS of every class make, and last the rest: stratified, seeded, stable.
-
-    Which part a sample falls into depends on the seed and its own name, so that new files move few old ones. Every
-    part gets at least one of each class that has as many samples as there are parts; the rest gets one of every
-    class. Raises UsageError for fractions that leave nothing.
-    """
-    if not all(fraction >= 0 for fraction in fractions) or sum(fractions) >= 1:
-        held = " and ".join(f"{fraction:g}" for fraction in fractions)
-        raise UsageError(f"cannot hold out {held} of the images: fractions are 0 or more and add up to less than 1")
-    labels = np.asarray(source.labels)
-    parts: list[list[int]] = [[] for _ in range(len(fractions) + 1)]
-    for label in np.unique(labels):
-        members = sorted(np.flatnonzero(labels == label).tolist(), key=lambda i: fold(seed, "split", source.name(i)))
-        start, least = 0, int(len(members) > len(fractions))
-        for place, fraction in enumerate(fractions):
-            later = sum(f > 0 for f in fractions[place + 1 :])
-            most = len(members) - 1 - least * later
-            stop = min(start + max(least * (fraction > 0), round(fraction * len(members))), most)
-            parts[place] += members[start:stop]
-            start = stop
-        parts[-1] += members[start:]
-    return [np.array(sorted(part), dtype=np.int64) for part in parts]

@@ -9,8 +9,10 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from ..recipe import Augmentation
-from .preprocessing import Preprocessing
-from .randomness import fold, uniform
+from .preprocessing import Preprocessing, bands
+from .randomness import fold, normal, uniform
+
+Picture = Image.Image | NDArray[np.uint8]
 
 
 def augment(
@@ -23,8 +25,11 @@ def augment(
 ) -> NDArray[np.float32]:
     """uint8 (N, H, W, C) → the network's input, float32 (N, C, H, W): normalise, pad and crop, flip, in that order.
 
-    One crop and one flip per image; offsets 0 … 2·pad inclusive (correctness point 20).
+    One crop and one flip per image; offsets 0 … 2·pad inclusive (correctness point 20). RandAugment comes before all of
+    it, colour noise after; neither where the channels are no colours.
     """
+    if augmentation.randaugment and pixels.shape[-1] in (1, 3):
+        pixels = _randomised(pixels, indices, (seed, epoch), augmentation.randaugment, preprocessing)
     before = augmentation.border == "before" and augmentation.crop == "pad"
     if before:
         pixels = _windows(pixels, indices, epoch, seed, augmentation.pad)
@@ -34,6 +39,9 @@ def augment(
     images = np.ascontiguousarray(np.moveaxis(images, -1, 1))
     flipped = _flipped(indices, epoch, seed, augmentation.flip)
     images[flipped] = images[flipped][..., ::-1]
+    if augmentation.colour and pixels.shape[-1] == 3:
+        noise = _colour_noise(indices, epoch, seed, augmentation.colour) / np.asarray(preprocessing.std)
+        images += noise.astype(np.float32)[:, :, None, None]
     return images
 
 
@@ -54,15 +62,75 @@ def _flipped(indices: NDArray[np.int64], epoch: int, seed: int, kind: str) -> ND
     return ((uniform(seed, "flip", 0, indices) < 0.5).astype(np.int64) + epoch) % 2 == 1
 
 
-def random_view(
-    picture: Image.Image, key: tuple[int, int, int], augmentation: Augmentation, preprocessing: Preprocessing
+def _randomised(
+    pixels: NDArray[np.uint8], indices: NDArray[np.int64], key: tuple[int, int], magnitude: int, seen: Preprocessing
 ) -> NDArray[np.uint8]:
-    """What the network sees of a training picture, uint8 (size, size, channels); KEY is (seed, epoch, sample index)."""
-    if augmentation.crop != "resized":
+    """Every image after two operations of RandAugment; what they uncover gets the mean colour."""
+    operations = v2.RandAugment(2, magnitude, fill=[round(255 * mean) for mean in seen.mean])
+    images = torch.from_numpy(np.moveaxis(pixels, -1, 1).copy())
+    with torch.random.fork_rng(devices=[]):
+        for row, index in enumerate(indices.tolist()):
+            torch.manual_seed(fold("randaugment", *key, index))
+            images[row] = operations(images[row])
+    return np.moveaxis(images.numpy(), 1, -1)
+
+
+# Principal components of RGB in 0..1 over ImageNet's training set (Krizhevsky et al. 2012, section 4.1), with the
+# numbers of fb.resnet.torch: deviations, and one direction a column.
+_DEVIATIONS = np.array([0.2175, 0.0188, 0.0045])
+_DIRECTIONS = np.array([[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]])
+
+
+def _colour_noise(indices: NDArray[np.int64], epoch: int, seed: int, sigma: float) -> NDArray[np.float64]:
+    """What is added to red, green and blue in 0..1 of each image, (N, 3): once per image and epoch."""
+    streams = ("colour-1", "colour-2", "colour-3")
+    alphas = np.stack([normal(seed, stream, epoch, indices) for stream in streams], axis=1)
+    return (sigma * alphas * _DEVIATIONS) @ _DIRECTIONS.T
+
+
+_ROOM = 1.5  # side of the square that windows of padded and squashed pictures are taken from, over the network's
+
+
+def random_view(
+    picture: Picture, key: tuple[int, int, int], augmentation: Augmentation, preprocessing: Preprocessing
+) -> NDArray[np.uint8]:
+    """What the network sees of a training picture, uint8 (size, size, channels); KEY is (seed, epoch, sample index).
+
+    Windows are of the whole picture in the way it is fitted in testing: as it is, padded, or squashed to a square.
+    """
+    if augmentation.crop not in ("resized", "scale"):
         return preprocessing.view(picture)
-    interpolation = v2.InterpolationMode(preprocessing.interpolation)
-    crop = v2.RandomResizedCrop(preprocessing.size, (augmentation.min_area, 1.0), interpolation=interpolation)
+    seen = preprocessing
+    if seen.fit != "crop":
+        picture = replace(seen, size=round(_ROOM * seen.size)).view(picture)
+    elif seen.channels in (1, 3) and isinstance(picture, Image.Image):
+        picture = picture.convert("L" if seen.channels == 1 else "RGB")
+    if augmentation.crop == "resized":
+        interpolation = v2.InterpolationMode(seen.interpolation)
+        window = v2.RandomResizedCrop(seen.size, (augmentation.min_area, 1.0), interpolation=interpolation)
+        parts = [_seeded(window, part, key) for part in _parts(picture, seen.channels)]
+    else:
+        parts = [_scaled(part, key, augmentation.scale, seen) for part in _parts(picture, seen.channels)]
+    return np.concatenate([np.atleast_3d(np.asarray(part)) for part in parts], axis=-1)
+
+
+def _parts(picture: Picture, channels: int) -> list[Image.Image]:
+    """A picture of colours as it is; of others every channel."""
+    if channels in (1, 3) and not isinstance(picture, Image.Image):
+        return [Image.fromarray(picture[..., 0] if channels == 1 else picture)]
+    return [picture] if isinstance(picture, Image.Image) and channels in (1, 3) else bands(picture, channels)
+
+
+def _seeded(window: v2.RandomResizedCrop, part: Image.Image, key: tuple[int, int, int]) -> Image.Image:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(fold("view", *key))
-        window = crop(picture)
-    return replace(preprocessing, fit="squash").view(window)
+        return window(part)
+
+
+def _scaled(part: Image.Image, key: tuple[int, int, int], scale: tuple[int, int], seen: Preprocessing) -> Image.Image:
+    """A window of the network's size of PART, whose shorter side gets a length in SCALE (he2015 section 3.4)."""
+    random = np.random.Generator(np.random.Philox(fold("scale", *key)))
+    side = max(int(random.integers(scale[0], scale[1] + 1)), seen.size)
+    part = seen.resized(part, min(part.size), side)
+    left, top = (int(random.integers(0, length - seen.size + 1)) for length in part.size)
+    return part.crop((left, top, left + seen.size, top + seen.size))

@@ -8,6 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+_AT_ONCE = 4096  # images
+
 
 def ranks(scores: Tensor, labels: Tensor) -> Tensor:
     """How many classes stand before the right one, (N,): 0 is a top-1 hit, below 5 a top-5 hit of a score that is one.
@@ -34,7 +36,6 @@ class Counts:
 
     confusion: NDArray[np.int64]
     top5_hits: int = 0
-    loss_sum: float = 0.0
 
     @classmethod
     def empty(cls, classes: int) -> "Counts":
@@ -50,6 +51,14 @@ class Counts:
         np.add.at(self.confusion, (labels.numpy(), answers.numpy()), 1)
         own = scores.gather(1, labels[:, None])[:, 0]
         self.top5_hits += int(((place < 5) & ~own.isnan()).sum())
+
+    @classmethod
+    def of(cls, scores: Tensor, labels: Tensor) -> "Counts":
+        """The counts of all images of a test."""
+        counts = cls.empty(scores.shape[1])
+        for some, theirs in zip(scores.split(_AT_ONCE), labels.split(_AT_ONCE), strict=True):
+            counts.add(some, theirs)
+        return counts
 
     @property
     def images(self) -> int:
@@ -70,6 +79,18 @@ class Counts:
     def top5_error(self) -> float:
         """Percent; 0 for up to five classes unless a score is NaN."""
         return _percent(self.images - self.top5_hits, self.images)
+
+    @property
+    def balanced_accuracy(self) -> float:
+        """Mean recall of the classes that have images, in percent; 0 without images."""
+        images = self.confusion.sum(1)
+        recalls = np.diag(self.confusion)[images > 0] / images[images > 0]
+        return round(100 * float(recalls.mean()), 6) if len(recalls) else 0.0
+
+    def worst_class(self, classes: tuple[str, ...]) -> dict[str, Any] | None:
+        """The row of the class with the lowest recall, the first of several; None without images."""
+        rows = [row for row in self.per_class(classes) if row["images"]]
+        return min(rows, key=lambda row: row["recall"], default=None)
 
     def per_class(self, classes: tuple[str, ...]) -> list[dict[str, Any]]:
         """A row a class: images, mistakes, and recall and precision in percent (None where nothing was counted)."""

@@ -2,36 +2,65 @@
 
 import csv
 import io
+import math
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
 from .. import files
 from ..data.batches import Batch
+from ..data.images import ImageError
+from ..data.preprocessing import Preprocessing
 from ..data.sources import Source
 from ..errors import safe_text
 from .evaluate import Evaluation
 from .metrics import guesses
 
+_COLUMNS = ["file", "right class", "answer", "probability"]
+_FORMULA = ("=", "+", "-", "@")
+_PICTURES = 24  # most confident mistakes that are kept as pictures
+
 
 @dataclass
 class Answers:
-    """Every answer of a test; `add` is what `evaluate` calls after each batch."""
+    """Every answer of a test; `add` is what `evaluate` calls after each batch.
+
+    preprocessing: how the models see a picture; where given, the most confident mistakes are kept as pictures.
+    rows: file, right class, answer, probability; `indices` are those of the source.
+    """
 
     source: Source
     classes: tuple[str, ...]
+    preprocessing: Preprocessing | None = None
     rows: list[list[Any]] = field(default_factory=list)
+    indices: list[int] = field(default_factory=list)
 
     def add(self, batch: Batch, scores: Tensor) -> None:
         """Keep a batch's answers with the probability of each."""
+        self.take(torch.from_numpy(batch.indices), batch.labels, scores)
+
+    def take(self, indices: Tensor, labels: Tensor, scores: Tensor) -> None:
+        """Keep the answers that scores (N, classes) give to the images at INDICES."""
         answers = guesses(scores)
         best = scores.softmax(1).gather(1, answers[:, None])[:, 0]
-        columns = batch.indices.tolist(), batch.labels.tolist(), answers.tolist(), best.tolist()
+        columns = indices.tolist(), labels.tolist(), answers.tolist(), best.tolist()
+        self.indices += columns[0]
         for index, label, guess, p in zip(*columns, strict=True):
             self.rows.append([self.source.name(index), self.classes[label], self.classes[guess], f"{p:.6f}"])
+
+    def mistakes(self) -> list[tuple[int, list[Any]]]:
+        """Index and row of the most confident mistakes, the most confident first, then by index."""
+        wrong = [(i, row) for i, row in zip(self.indices, self.rows, strict=True) if row[1] != row[2]]
+        sure = [(i, row) for i, row in wrong if not math.isnan(float(row[3]))]
+        return sorted(sure, key=lambda item: (-float(item[1][3]), item[0]))[:_PICTURES]
 
 
 def csv_text(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
@@ -47,19 +76,54 @@ def cell(value: Any) -> Any:
     if not isinstance(value, str):
         return "" if value is None else value
     text = safe_text(value)
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@") else text
+    return f"'{text}" if text[:1] in _FORMULA else text
+
+
+def plain(text: str) -> str:
+    """The text of a `cell` without the quote against formulas."""
+    return text[1:] if text[:1] == "'" and text[1:2] in _FORMULA else text
 
 
 def write(folder: Path, evaluation: Evaluation, answers: Answers, facts: dict[str, Any]) -> None:
-    """Write result.json, per_class.csv, confusion.csv and predictions.csv into FOLDER."""
+    """Write result.json, per_class.csv, confusion.csv, predictions.csv, mistakes.csv and its pictures into FOLDER.
+
+    ANSWERS that were not added batch by batch are those of the evaluation's scores, at its temperature.
+    """
+    if not answers.rows:
+        answers.take(evaluation.indices, evaluation.labels, evaluation.scores / evaluation.temperature)
     classes = evaluation.classes
     per_class = evaluation.counts.per_class(classes)
     matrix = [[name, *row] for name, row in zip(classes, evaluation.counts.confusion.tolist(), strict=True)]
     tables = {
         "per_class.csv": csv_text(list(per_class[0]), [list(row.values()) for row in per_class]),
         "confusion.csv": csv_text(["right class", *classes], matrix),
-        "predictions.csv": csv_text(["file", "right class", "answer", "probability"], answers.rows),
+        "predictions.csv": csv_text(_COLUMNS, answers.rows),
     }
+    if answers.preprocessing:
+        tables["mistakes.csv"] = csv_text([*_COLUMNS, "picture"], _mistakes(folder, answers, answers.preprocessing))
     for name, text in tables.items():
         files.write_file(folder / name, text.encode())
     files.write_json(folder / "result.json", {**facts, **evaluation.as_dict()})
+
+
+def _mistakes(folder: Path, answers: Answers, preprocessing: Preprocessing) -> list[list[Any]]:
+    """The rows of mistakes.csv; FOLDER/mistakes gets what the network saw, as 01.png, 02.png …"""
+    rows, pictures = [], {}
+    for number, (index, row) in enumerate(answers.mistakes(), 1):
+        name, place = f"{number:02d}.png", ""
+        with suppress(ImageError, OSError):  # changed or gone since it was tested
+            pictures[name] = _png(preprocessing.view(answers.source.picture(index)))
+            place = f"mistakes/{name}"
+        rows.append([*row, place])
+    if pictures:
+        files.write_folder(folder / "mistakes", pictures)
+    elif (folder / "mistakes").is_dir():
+        files.remove_folder(folder / "mistakes")
+    return rows
+
+
+def _png(view: NDArray[np.uint8]) -> bytes:
+    """Pixels (H, W, channels) as a picture: of more than three channels the first three, of two the first."""
+    out = io.BytesIO()
+    Image.fromarray(view[..., :3] if view.shape[-1] > 2 else view[..., 0]).save(out, "PNG")
+    return out.getvalue()

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from .. import families
 from ..spec import VGG, AnyNetwork, Network
+from .layers import BatchNorm, recomputed
 from .shortcuts import Gate, ResidualOnly
 from .unit import ResidualUnit
 from .vgg import VGGNetwork
@@ -17,15 +18,17 @@ class ResidualNetwork(nn.Module):
     """Plain, residual, pre-activation and highway networks: conv1, bn1, layer1 … layer4, fc.
 
     (N, channels, H, W) → logits (N, classes), of any H and W that the stem and the stages can halve.
-    A pre-activation network has one more BN, `bn_last`, after the last addition.
+    A pre-activation network has one more BN, `bn_last`, after the last addition. With `recompute` above 0 training
+    keeps the activations between about so many segments of units and computes those inside again when it needs them.
     """
 
     def __init__(self, spec: Network) -> None:
         super().__init__()
         self.spec = spec
+        self.recompute = 0
         stem, order = spec.stem, spec.unit.order
         self.conv1 = nn.Conv2d(spec.channels, stem.width, stem.kernel, stem.stride, stem.kernel // 2, bias=False)
-        self.bn1 = nn.BatchNorm2d(stem.width)
+        self.bn1 = BatchNorm(stem.width)
         self.relu = nn.ReLU()
         self.maxpool = nn.MaxPool2d(3, 2, 1) if stem.pool else nn.Identity()
         count, done, width = sum(stage.units for stage in spec.stages), 0, stem.width
@@ -37,7 +40,7 @@ class ResidualNetwork(nn.Module):
                 units.append(ResidualUnit(spec.unit, (width, stage.width), stride, done == 0, drop))
                 width, done = stage.width, done + 1
             self.add_module(f"layer{number}", units)
-        self.bn_last = nn.BatchNorm2d(width) if "bn" in order.before else nn.Identity()
+        self.bn_last = BatchNorm(width) if "bn" in order.before else nn.Identity()
         self.relu_last = nn.ReLU() if "relu" in order.before else nn.Identity()
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(width, spec.classes)
@@ -57,9 +60,18 @@ class ResidualNetwork(nn.Module):
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
         maps = {"stem": x}
         for number, stage in enumerate(self.stages, 1):
-            x = stage(x)
+            x = self._in_segments(stage, x) if self.recompute and self.training and x.requires_grad else stage(x)
             maps[f"layer{number}"] = x
         return {**maps, f"layer{len(maps) - 1}": self.relu_last(self.bn_last(x))}
+
+    def _in_segments(self, stage: nn.Sequential, x: Tensor) -> Tensor:
+        """A stage of so many segments as fall to its units."""
+        units = sum(len(each) for each in self.stages)
+        count = max(1, round(self.recompute * len(stage) / units))
+        size = -(-len(stage) // count)
+        for start in range(0, len(stage), size):
+            x = recomputed(stage[start : start + size], x)
+        return x
 
     def forward_features(self, x: Tensor) -> Tensor:
         """The last feature map, (N, features, h, w)."""

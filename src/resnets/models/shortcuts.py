@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..spec import Unit
+from .layers import BatchNorm
 
 
 class ZeroPadding(nn.Module):
@@ -28,7 +29,7 @@ class ZeroPadding(nn.Module):
 def projection(in_width: int, width: int, stride: int, bn: bool) -> nn.Sequential:
     """W_s of he2015 equation 2: a 1×1 convolution, and BN but in pre-activation nets."""
     conv = nn.Conv2d(in_width, width, 1, stride, bias=False)
-    return nn.Sequential(conv, nn.BatchNorm2d(width)) if bn else nn.Sequential(conv)
+    return nn.Sequential(conv, BatchNorm(width)) if bn else nn.Sequential(conv)
 
 
 def carry(unit: Unit, in_width: int, width: int, stride: int) -> nn.Module:

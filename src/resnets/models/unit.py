@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from ..spec import Unit
+from .layers import BatchNorm
 from .shortcuts import MERGES, carry
 
 
@@ -12,7 +13,8 @@ class ResidualUnit(nn.Module):
 
     (N, in_width, H, W) → (N, width, ceil(H / stride), ceil(W / stride)). `activated` says that x has already been
     through the unit's first BN and ReLU (the first unit of a pre-activation net, he2016 appendix). `drop` is the
-    probability that F is dropped for a whole mini-batch in training (stochastic depth); testing scales F by 1 − drop.
+    probability that F is dropped for a whole mini-batch in training (stochastic depth): it is not computed and its BN
+    statistics do not move. Testing scales F by 1 − drop.
     Convolutions and BNs are numbered in the order of the forward pass: conv1, bn1, conv2 …
     """
 
@@ -46,7 +48,7 @@ class ResidualUnit(nn.Module):
                 self._bns += 1
                 layer = f"bn{self._bns}"
                 if not skip:
-                    self.add_module(layer, nn.BatchNorm2d(width))
+                    self.add_module(layer, BatchNorm(width))
             names.append(layer)
         return [] if skip else names
 
@@ -67,14 +69,18 @@ class ResidualUnit(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The unit's output."""
-        activated = self._run(self._before, x)
+        dropped = self.training and self.drop > 0 and float(torch.rand(())) >= 1 - self.drop
         # A projection sees what F sees; the identity and option A see x itself (he2016 appendix).
-        source = activated if isinstance(self.downsample, nn.Sequential) else x
-        merged = self.shortcut(x, self.downsample(source), self._kept(self.residual(activated)))
-        return self._run(self._after, merged)
+        projects = isinstance(self.downsample, nn.Sequential)
+        activated = self._run(self._before, x) if projects or not dropped else x
+        carried = self.downsample(activated if projects else x)
+        residual = self._dropped(carried) if dropped else self._scaled(self.residual(activated))
+        return self._run(self._after, self.shortcut(x, carried, residual))
 
-    def _kept(self, residual: Tensor) -> Tensor:
-        if not self.drop:
-            return residual
-        keep = 1 - self.drop
-        return residual * (torch.rand((), device=residual.device) < keep if self.training else keep)
+    def _scaled(self, residual: Tensor) -> Tensor:
+        return residual * (1 - self.drop) if self.drop and not self.training else residual
+
+    def _dropped(self, carried: Tensor) -> Tensor:
+        """Zeros in place of F, of which nothing is computed; its gradients are 0, so that its weights decay on."""
+        layers = [getattr(self, name) for name in (*self._before, *self._branch)]
+        return torch.zeros_like(carried) + 0 * sum(p.sum() for layer in layers for p in layer.parameters())

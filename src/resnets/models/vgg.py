@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from ..spec import VGG
+from .layers import BatchNorm
 
 
 class VGGNetwork(nn.Module):
@@ -20,7 +21,7 @@ class VGGNetwork(nn.Module):
         for convs, width in zip(spec.convs, spec.widths, strict=True):
             for _ in range(convs):
                 layers.append(nn.Conv2d(channels, width, 3, padding=1))
-                layers += [nn.BatchNorm2d(width)] if spec.bn else []
+                layers += [BatchNorm(width)] if spec.bn else []
                 layers.append(nn.ReLU())
                 channels = width
             layers.append(nn.MaxPool2d(2, 2))

@@ -1,105 +1,246 @@
-"""A run on one page: a self-contained HTML file that opens offline."""
+"""A run or a test on one page: a self-contained HTML file that opens offline. Reports read results, never models."""
 
-import csv
-import io
-import json
+import base64
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-from jinja2 import Environment, StrictUndefined
-from matplotlib.figure import Figure
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
-from .. import files
+from .. import __version__, files
+from ..errors import UsageError, safe_text
 from ..record import Result
+from . import figures, tables
+from .language import HTML_NAMES, speaker
+from .reading import Data, Run, Test, read_run, read_test
 
-matplotlib.rcParams["svg.fonttype"] = "none"
-matplotlib.rcParams["svg.hashsalt"] = "resnets"
-
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>{{ result.network }} on {{ result.data }}</title>
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<style>
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #1c2733; }
-table { border-collapse: collapse; margin: 1rem 0; } td, th { padding: .2rem .8rem; text-align: right; }
-td:first-child, th:first-child { text-align: left; } tr:nth-child(even) { background: #f3f6f9; }
-.big { font-size: 2.4rem; font-weight: 600; } .note { color: #5a6b7b; } svg { max-width: 100%; height: auto; }
-</style></head><body>
-<h1>{{ result.network }} on {{ result.data }}</h1>
-{% if result.test_error is not none %}
-<p><span class="big">{{ "%.2f"|format(100 - result.test_error) }} %</span> right on {{ result.test_images }} test images
-({{ result.test_mistakes }} mistakes).</p>
-<p class="note">The test images chose nothing. The model is
-{{ "the best on validation data" if result.model == "best" else "that of the last update" }}.</p>
-{% elif result.val_error is not none %}
-<p><span class="big">{{ "%.2f"|format(100 - result.val_error) }} %</span> right on validation images.</p>
-<p class="note">There was no test part: these images also chose the model.</p>
-{% endif %}
-<h2>Training</h2>
-{{ curves|safe }}
-{% if watched %}<p class="note">The test error per epoch was watched; no choice read it.</p>{% endif %}
-{% if evaluation %}
-<h2>Classes</h2>
-<table><tr><th>class</th><th>images</th><th>mistakes</th><th>recall</th><th>precision</th></tr>
-{% for row in evaluation.per_class %}<tr><td>{{ row["class"] }}</td><td>{{ row.images }}</td><td>{{ row.mistakes }}</td>
-<td>{{ row.recall|percent }}</td><td>{{ row.precision|percent }}</td></tr>{% endfor %}</table>
-{% if confusions %}<h2>Most frequent confusions</h2>
-<table><tr><th>is</th><th>was taken for</th><th>times</th></tr>
-{% for row in confusions %}<tr><td>{{ row[0] }}</td><td>{{ row[1] }}</td><td>{{ row[2] }}</td></tr>{% endfor %}</table>
-{% endif %}{% endif %}
-<h2>Run</h2>
-<table>{% for name, value in facts %}<tr><td>{{ name }}</td><td>{{ value }}</td></tr>{% endfor %}</table>
-</body></html>
-"""
+_HEAT = 30  # classes up to which the whole confusion matrix is shown
+_FACTS = ("data", "part", "protocol", "images", "top1_error", "top5_error", "balanced_accuracy", "loss")
 
 
-def write(folder: Path, result: Result) -> Path:
-    """Write FOLDER/report.html from what the run left in FOLDER."""
-    records = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-    epochs = [record for record in records if "train_error" in record]
-    evaluation = _json(folder / result.evaluation / "result.json") if result.evaluation else None
-    environment = _json(folder / "environment.json")
-    facts = [(name, getattr(result, name)) for name in ("recipe", "seed", "updates", "epochs", "bad_files", "seconds")]
-    facts += [(name, environment[name]) for name in ("resnets", "torch", "python", "platform", "cores", "threads")]
-    page = Environment(autoescape=True, undefined=StrictUndefined)
-    page.filters["percent"] = lambda value: "" if value is None else f"{value:.2f} %"
-    text = page.from_string(_PAGE).render(
-        result=result,
-        curves=curves(epochs),
-        watched=any("watched_test_error" in record for record in epochs),
-        evaluation=evaluation,
-        confusions=_confusions(folder / result.evaluation) if result.evaluation else [],
-        facts=facts,
-    )
-    path = folder / "report.html"
+def write(folder: Path, result: Result | None, language: str = "en", out: Path | None = None) -> Path:
+    """Write the report of the run in FOLDER to OUT (default: FOLDER/report.html); an unfinished one has no result."""
+    run = read_run(folder)
+    if run is None:
+        raise UsageError(f"{safe_text(str(folder))} is no run folder: it has no recipe.json")
+    facts = asdict(result) if result else {}
+    test = read_test(folder / facts["evaluation"]) if facts.get("evaluation") else None
+    changes = tables.changes(run.recipe)
+    first = {name for name, *_ in changes}
+    recipe_rows = sorted(tables.flat(run.recipe).items(), key=lambda row: row[0] not in first)
+    context = {
+        "run": run,
+        "data_name": facts.get("data") or Path(str(run.recipe.get("data", ""))).name,
+        "headline": _headline(facts, test, language),
+        "verdict": _verdict(facts),
+        **_data(run.data),
+        "charts": _charts(run, language),
+        "watched": any("watched_test_error" in record for record in run.epochs),
+        "test": test,
+        **(_test(test) if test else {}),
+        "tests": [test_row(one) for one in run.tests()],
+        "models": False,
+        "changes": changes,
+        "recipe_rows": _values(dict(recipe_rows)),
+        "environment_rows": _values(run.environment),
+        "commands": _commands(folder, bool(facts), language),
+    }
+    return render("run", out or folder / "report.html", language, context)
+
+
+def write_evaluation(folder: Path, language: str = "en", out: Path | None = None) -> Path:
+    """Write the report of the test in FOLDER to OUT (default: FOLDER/report.html)."""
+    test = read_test(folder)
+    if test is None:
+        raise UsageError(f"{safe_text(str(folder))} holds no test: it has no result.json of resnets evaluate")
+    row = test_row(test)
+    context = {
+        "data_name": row["data"],
+        "model_name": row["model"],
+        "part_name": part_name(row["part"], language),
+        "protocol": row["protocol"],
+        "protocol_rows": _values(test.facts.get("protocol_fields", {})),
+        "headline": _headline({}, test, language),
+        "unread": [f"{bad['file']}: {bad['reason']}" for bad in test.facts.get("bad_files", [])],
+        "test": test,
+        **_test(test),
+    }
+    return render("evaluation", out or folder / "report.html", language, context)
+
+
+def render(template: str, path: Path, language: str, context: dict[str, Any]) -> Path:
+    """Write TEMPLATE, filled, to PATH."""
+    pages = Environment(
+        loader=PackageLoader("resnets", "report/templates"), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True, finalize=_safe,
+    )  # fmt: skip
+    pages.filters |= {
+        "name": lambda text: Markup("<bdi>{}</bdi>").format(_safe(str(text))),
+        "percent": lambda value, places=2: "" if value is None else Markup("{:.{}f}&nbsp;%").format(value, places),
+        "value": tables.shown_value,
+        "duration": lambda seconds: duration(seconds, language),
+        "part": lambda part: part_name(part, language),
+    }
+    pages.globals |= {"t": speaker(language), "html_language": HTML_NAMES[language], "version": __version__}
+    text = pages.get_template(f"{template}.html.j2").render(context)
     files.write_file(path, text.encode("utf-8", "backslashreplace"))
     return path
 
 
-def curves(epochs: list[dict[str, Any]]) -> str:
-    """Errors per epoch as SVG: training, validation, and the watched test error where it was logged."""
-    figure = Figure(figsize=(8, 3.2), layout="constrained")
-    axes = figure.add_subplot()
-    names = {"train_error": "training", "val_error": "validation", "watched_test_error": "test (watched)"}
-    for key, label in names.items():
-        points = [(record["epoch"] + 1, record[key]) for record in epochs if key in record]
-        if points:
-            axes.plot(*zip(*points, strict=True), label=label, marker="." if len(points) < 40 else "")
-    axes.set(xlabel="epoch", ylabel="error (%)", ylim=(0, None))
-    axes.grid(alpha=0.3)
-    axes.legend()
-    out = io.StringIO()
-    figure.savefig(out, format="svg", metadata={"Date": None})
-    return out.getvalue()[out.getvalue().index("<svg") :]
+def _safe(value: Any) -> Any:
+    """VALUE as it goes into a page: no text brings characters that nobody sees; Jinja2 escapes it next."""
+    return safe_text(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
-def _confusions(folder: Path) -> list[tuple[str, str, int]]:
-    """The ten most frequent mistakes: right class, answer, how often."""
-    with (folder / "confusion.csv").open(newline="") as table:
-        header, *rows = list(csv.reader(table))
-    cells = [(row[0], name, int(n)) for row in rows for name, n in zip(header[1:], row[1:], strict=True)]
-    return sorted((cell for cell in cells if cell[2] and cell[0] != cell[1]), key=lambda cell: -cell[2])[:10]
+def test_row(test: Test) -> dict[str, Any]:
+    """The figures of a test for a table; what its result.json lacks is empty."""
+    row = {name: test.facts.get(name) for name in _FACTS}
+    model = test.facts.get("model", "")
+    return {
+        **row,
+        "data": row["data"] or test.folder.name,
+        "model": model if isinstance(model, str) else ", ".join(model),
+    }
 
 
-def _json(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_bytes())
+def part_name(part: str | None, language: str) -> str:
+    """A part of a data set in LANGUAGE; one without a name of its own as it is."""
+    known = part in ("train", "val", "test", "all")
+    return speaker(language)(str(part)) if known else str(part or "")
+
+
+def duration(seconds: float, language: str) -> str:
+    """Seconds as 8 s, 3 min 05 s or 2 h 10 min."""
+    second, minute, hour = ("秒", "分", "小时") if language == "zh" else ("s", "min", "h")
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} {second}"
+    if whole < 3600:
+        return f"{whole // 60} {minute} {whole % 60:02d} {second}"
+    return f"{whole // 3600} {hour} {whole % 3600 // 60:02d} {minute}"
+
+
+def _values(facts: dict[str, Any]) -> list[tuple[str, str]]:
+    return [(name, tables.shown_value(value)) for name, value in facts.items() if name != "reasons"]
+
+
+def _headline(result: dict[str, Any], test: Test | None, language: str) -> dict[str, Any]:
+    """What stands in large type; None where nothing is known."""
+    t, facts = speaker(language), dict(test.facts) if test else {}
+    found: dict[str, Any] = dict.fromkeys(("error", "about", "low", "high", "ece", "ece_about"))
+    if test:
+        images, mistakes = facts["images"], facts["mistakes"]
+        part = part_name(facts.get("part", "test"), language)
+        found |= {"error": facts["top1_error"], "about": t("on_part", mistakes=mistakes, images=images, part=part)}
+        found["low"], found["high"] = tables.interval(images - mistakes, images)
+    elif result.get("val_error") is not None:
+        found |= {"error": result["val_error"], "about": t("on_val")}
+    if calibration := facts.get("calibration"):
+        fitted = calibration["temperature"] != 1
+        found["ece"] = calibration["ece_calibrated" if fitted else "ece"]
+        about = t("ece_about", temperature=calibration["temperature"])
+        found["ece_about"] = about if fitted else t("ece_plain")
+    return found | {
+        "balanced": facts.get("balanced_accuracy"),
+        "worst": facts.get("worst_class") or result.get("worst_class"),
+        "seconds": result.get("seconds"),
+        "speed": result.get("images_per_second"),
+        "epochs": result.get("epochs"),
+    }
+
+
+def _verdict(result: dict[str, Any]) -> str:
+    """The key of the sentence on which images say what."""
+    if not result:
+        return "unfinished"
+    if result["test_error"] is not None:
+        return "best_model" if result["model"] == "best" else "last_model"
+    return "val_only" if result["val_error"] is not None else "not_tested"
+
+
+def _data(data: Data) -> dict[str, Any]:
+    """Counts per class and part."""
+    columns = list(data.parts.values())
+    rows = list(zip(data.classes, zip(*columns, strict=True), strict=True)) if columns else []
+    train = [n for n in data.parts.get("train", ()) if n]
+    return {
+        "data_rows": rows,
+        "data_images": sum(map(sum, columns)),
+        "data_most": max((sum(counts) for _, counts in rows), default=1) or 1,
+        "imbalance": max(train) / min(train) if train else 1,
+    }
+
+
+def _charts(run: Run, language: str) -> list[tuple[str, Markup, list[dict[str, Any]], str]]:
+    """Title, chart, what its colours mean, and what stands along it: errors, losses and rate."""
+    t, charts = speaker(language), []
+    for title, kinds in (
+        ("error_chart", {"train_error": "train", "val_error": "val", "watched_test_error": "watched_line"}),
+        ("loss_chart", {"train_loss": "train", "val_loss": "val"}),
+    ):
+        drawn, keys = [], []
+        for colour, (name, label) in enumerate(kinds.items(), 1):
+            points = [(r["epoch"] + 1, r[name]) for r in run.epochs if r.get(name) is not None]
+            if points:
+                drawn.append(figures.Line(figures.thinned(points), colour))
+                keys.append({"name": t(label), "colour": colour, "dotted": False})
+        if drawn:
+            charts.append((title, figures.lines(title, drawn, zero=title == "error_chart"), keys, "by_epoch"))
+    if rates := [(record["update"], record["rate"]) for record in run.updates]:
+        line = figures.Line(figures.thinned(rates), 4, marks=False)
+        charts.append(("rate_chart", figures.lines("rate_chart", [line], zero=True), [], "by_update"))
+    return charts
+
+
+def _test(test: Test) -> dict[str, Any]:
+    """What the sections on classes, confusions, calibration and mistakes show."""
+    confusion = test.confusion
+    return {
+        "rows": tables.class_rows(test.facts["per_class"], confusion),
+        "heat": _heat(confusion) if len(confusion) <= _HEAT else [],
+        "turned": max(map(len, test.classes)) > 3,
+        "confusions": tables.confusions(test.classes, confusion),
+        "reliability": _reliability(test.facts.get("calibration") or {}),
+        "pictures": [{**row, "tiny": _side(row["png"]) < 100, "source": _source(row["png"])} for row in test.mistakes],
+    }
+
+
+def _heat(confusion: Sequence[Sequence[int]]) -> list[list[dict[str, Any]]]:
+    return [
+        [
+            {"count": n, "share": n / max(sum(row), 1), "kind": "hit" if i == j else "miss"}
+            for j, n in enumerate(row)
+        ]
+        for i, row in enumerate(confusion)
+    ]  # fmt: skip
+
+
+def _reliability(found: dict[str, Any]) -> list[tuple[str, Markup, float]]:
+    shown = [("before", "bins", "ece")] if "bins" in found else []
+    if found.get("temperature", 1) != 1 and "bins_calibrated" in found:
+        shown.append(("after", "bins_calibrated", "ece_calibrated"))
+    return [(title, figures.reliability(title, found[bins]), found[ece]) for title, bins, ece in shown]
+
+
+def _source(png: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(png).decode()
+
+
+def _side(png: bytes) -> int:
+    """Width in pixels, from the header."""
+    return int.from_bytes(png[16:20], "big")
+
+
+def _commands(folder: Path, finished: bool, language: str) -> list[tuple[str, str]]:
+    """What to type next, and the key of what it does."""
+    other = "en" if language == "zh" else "zh"
+    use = [
+        (f"resnets predict {folder} PICTURE…", "next_predict"),
+        (f"resnets evaluate {folder} --data DATA", "next_evaluate"),
+        (f"resnets describe {folder}", "next_describe"),
+        (f"resnets report {folder} --language {other}", "next_report"),
+        (f"resnets report {folder.parent}", "next_compare"),
+    ]
+    return use if finished else [(f"resnets resume {folder}", "next_resume"), *use[2:]]

@@ -19,7 +19,7 @@ from .train import Best, State
 log = logging.getLogger(__name__)
 _NAME = re.compile(r"step-\d{12}")
 _KEPT = 2
-_COUNTED = ("update", "epoch", "batch", "closed", "images", "mistakes", "loss_sum", "bad")
+_COUNTED = ("update", "epoch", "batch", "closed", "images", "mistakes", "loss_sum", "rate", "bad")
 
 
 def save(folder: Path, state: State, facts: dict[str, Any]) -> Path:
@@ -93,7 +93,7 @@ def _put(state: State, contents: dict[str, bytes]) -> None:
     state.model.load_state_dict(parse(contents["model.safetensors"]), strict=True)
     restore_state(state.optimizer, state.model, parse(contents["optim.safetensors"]))
     for name in _COUNTED:
-        setattr(state, name, values[name])
+        setattr(state, name, values.get(name, getattr(state, name)))
     state.schedule.restore(values["schedule"])
     if state.average:
         for name, tensor in parse(contents["ema.safetensors"]).items():

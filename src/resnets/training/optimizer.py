@@ -19,7 +19,12 @@ def optimizer(model: nn.Module, classifier: str, training: Training) -> torch.op
         groups.setdefault((head, training.weight_decay if decays else 0.0), []).append(parameter)
     return torch.optim.SGD(
         [
-            {"params": params, "weight_decay": decay, "scale": 1.0 if head else training.body_lr}
+            {
+                "params": params,
+                "weight_decay": decay,
+                "scale": 1.0 if head else training.body_lr,
+                "form": training.momentum,
+            }
             for (head, decay), params in groups.items()
         ],
         lr=training.lr,
@@ -28,10 +33,14 @@ def optimizer(model: nn.Module, classifier: str, training: Training) -> torch.op
     )
 
 
-def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Give every group its part of RATE."""
+def set_rate(optimizer: torch.optim.Optimizer, rate: float, before: float | None = None) -> None:
+    """Give every group its part of RATE; BEFORE is the rate of the update before, None for PyTorch's form of momentum.
+
+    Caffe's form, v = m·v + lr·g and w -= v, is PyTorch's with m scaled by the ratio of the two rates.
+    """
     for group in optimizer.param_groups:
         group["lr"] = rate * group["scale"]
+        group["momentum"] = group["form"] * (1.0 if not before or not rate else before / rate)
 
 
 def named_state(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:

@@ -12,10 +12,11 @@ THRESHOLD = 0.8  # he2015 section 4.2: "until the training error is below 80%"
 
 @dataclass
 class Schedule:
-    """The rate of each of `total` updates; what errors have changed is in `warm`, `drops` and the rest."""
+    """The rate of each of `total` updates, `per_epoch` an epoch; what errors changed is in the other fields."""
 
     training: Training
     total: int
+    per_epoch: int = 0
     warm: bool = False
     drops: int = 0
     lowest: float = math.inf
@@ -35,7 +36,8 @@ class Schedule:
         training, done = self.training, update / max(self.total, 1)
         match training.schedule:
             case "steps":
-                return training.drop ** sum(update >= milestone for milestone in training.milestones)
+                milestones = [*training.milestones, *(epoch * self.per_epoch for epoch in training.milestone_epochs)]
+                return training.drop ** sum(update >= milestone for milestone in milestones)
             case "plateau":
                 return training.drop**self.drops
             case "cosine":
@@ -69,7 +71,7 @@ class Schedule:
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps."""
-        kept = {k: v for k, v in asdict(self).items() if k not in ("training", "total")}
+        kept = {k: v for k, v in asdict(self).items() if k not in ("training", "total", "per_epoch")}
         return {**kept, "lowest": None if math.isinf(self.lowest) else self.lowest}
 
     def restore(self, state: dict[str, Any]) -> None:

@@ -11,8 +11,11 @@ from torch import Tensor, nn
 from ..data.batches import Batch
 from ..data.randomness import fold
 from ..errors import NumericError
+from .distributed import Processes
 from .optimizer import Average, set_rate
 from .schedule import Schedule
+
+ALONE = Processes()
 
 
 class Job(Protocol):
@@ -34,7 +37,12 @@ class Job(Protocol):
         ...
 
     def loss(self, batch: Batch) -> tuple[Tensor, int]:
-        """The loss of a batch, and how many of its images the model got wrong."""
+        """The mean loss of a batch, and how many of its images the model got wrong."""
+        ...
+
+    @property
+    def micro_batch(self) -> int:
+        """How many images pass the network together; 0 for all of a batch."""
         ...
 
 
@@ -53,7 +61,7 @@ class State:
     """Everything that a run changes as it goes: what a checkpoint holds.
 
     update: updates done. epoch, batch: where the next batch lies. closed: epochs that have been evaluated and logged.
-    images, mistakes, loss_sum: sums over the epoch that is not closed yet.
+    images, mistakes, loss_sum: sums over the epoch that is not closed yet. rate: of the last update.
     """
 
     model: nn.Module
@@ -68,6 +76,7 @@ class State:
     images: int = 0
     mistakes: int = 0
     loss_sum: float = 0.0
+    rate: float = 0.0
     best: Best | None = None
     bad: dict[str, str] = field(default_factory=dict)
 
@@ -76,12 +85,11 @@ class State:
         """Whether every update is done."""
         return self.update >= self.schedule.total
 
-    def count(self, batch: Batch, loss: float, mistakes: int) -> bool:
+    def count(self, images: int, loss: float, mistakes: int) -> bool:
         """Take in an update; answers whether it ends its epoch."""
-        self.bad |= dict(batch.bad)
-        self.images += len(batch)
+        self.images += images
         self.mistakes += mistakes
-        self.loss_sum += loss * len(batch)
+        self.loss_sum += loss * images
         self.update += 1
         self.batch += 1
         ends = self.batch == self.per_epoch or self.finished
@@ -114,8 +122,8 @@ class Step:
     ends_epoch: bool
 
 
-def train(job: Job, state: State) -> Iterator[Step]:
-    """Update STATE until its schedule is over, one yield per update.
+def train(job: Job, state: State, together: Processes = ALONE) -> Iterator[Step]:
+    """Update STATE until its schedule is over, one yield per update; TOGETHER with other processes, all of them do.
 
     The random numbers of an update (dropout, stochastic depth) are a function of (seed, update), so no random state is
     carried from one to the next. Raises NumericError at the first loss that is not finite.
@@ -127,23 +135,38 @@ def train(job: Job, state: State) -> Iterator[Step]:
         if prepared != state.epoch:
             job.prepare(prepared := state.epoch)
         rate = state.schedule.rate(state.update)
-        set_rate(state.optimizer, rate)
+        set_rate(state.optimizer, rate, state.rate if state.schedule.training.momentum_form == "caffe" else None)
+        state.rate = rate
         torch.manual_seed(fold(job.seed, "update", state.update))
-        loss, mistakes = job.loss(batch)
-        value = loss.item()
-        if not math.isfinite(value):
+        loss_sum, wrong = _gradients(job, batch)
+        loss_sum, wrong, images, bad = together.add_up(
+            job.model, len(batch), (loss_sum, wrong, len(batch), len(batch.bad))
+        )
+        loss, mistakes = loss_sum / images, int(wrong)
+        if not math.isfinite(loss):
             raise NumericError(
-                f"the loss is {value} at update {state.update + 1}, rate {rate:g}, "
+                f"the loss is {loss} at update {state.update + 1}, rate {rate:g}, "
                 f"images {', '.join(map(job.name, batch.indices[:5].tolist()))} …; lower --lr or look at these images"
             )
-        loss.backward()
+        state.bad |= dict(together.gather_json(list(batch.bad)) if bad else ())
         state.optimizer.step()
         state.optimizer.zero_grad()
         if state.average:
             state.average.update(state.model)
-        state.schedule.observe(mistakes, len(batch))
+        state.schedule.observe(mistakes, int(images))
         epoch = state.epoch
-        ends = state.count(batch, value, mistakes)
-        yield Step(state.update, epoch, value, mistakes, len(batch), rate, ends)
+        ends = state.count(int(images), loss, mistakes)
+        yield Step(state.update, epoch, loss, mistakes, int(images), rate, ends)
         if state.finished:
             return
+
+
+def _gradients(job: Job, batch: Batch) -> tuple[float, int]:
+    """Add up the gradients of the mean loss of BATCH, part by part; the sum of its losses, and its mistakes."""
+    loss_sum, wrong = 0.0, 0
+    for part in batch.parts(job.micro_batch):
+        loss, mistakes = job.loss(part)
+        share = len(part) / len(batch)
+        (loss if share == 1 else loss * share).backward()
+        loss_sum, wrong = loss_sum + loss.item() * len(part), wrong + mistakes
+    return loss_sum, wrong

@@ -1,0 +1,136 @@
+"""`check`: what is wrong with a data set, before it costs a night."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from rich.progress import track
+from tyro.conf import Positional, arg
+
+from ..errors import DataError, UsageError, safe_text
+from .verb import Verb, console, print_json, shown
+
+if TYPE_CHECKING:
+    from ..data.check import Report
+    from ..data.datasets import Dataset
+
+_SHOWN = 5  # examples of a finding, and classes at each end
+
+
+@dataclass(frozen=True)
+class Check(Verb):
+    """Read every picture once and report what is wrong; nothing in DATA is changed.
+
+    examples: resnets check photos/; resnets check photos.csv --group-by patient --json; resnets check photos/ --fit pad
+    --sheet seen.png
+    """
+
+    data: Positional[Annotated[str, arg(help="digits, cifar10, cifar100, a folder or a list", metavar="DATA")]]
+    group_by: Annotated[str, arg(help="what keeps pictures together: a list's column or a regular expression")] = ""
+    class_order: Annotated[str, arg(help="string, natural, or a file with a class a line")] = "string"
+    sheet: Annotated[Path | None, arg(help="write what the network will see to this PNG file")] = None
+    fit: Annotated[
+        Literal["auto", "crop", "pad", "squash"], arg(help="how pictures are made square; auto: as recommended")
+    ] = "auto"
+    size: Annotated[int, arg(help="side of the network's input; 0: 32 for small pictures, else 224")] = 0
+    strict: Annotated[bool, arg(help="exit code 3 if any picture cannot be read")] = False
+    json: Annotated[bool, arg(help="print one object")] = False
+
+    def run(self) -> int:
+        """Look and tell; 3 where the data cannot be used."""
+        from ..data.check import pictures, report
+        from ..data.datasets import Holdout, open_dataset
+
+        if not 0 <= self.size <= 4096:
+            raise UsageError(f"--size is {self.size}; it must be at most 4096")
+        self._check_sheet()
+        dataset = open_dataset(self.data, Holdout(group_by=self.group_by, class_order=self.class_order))
+        screen = console(to_stderr=True)
+        total = sum(map(len, dataset.parts.values()))
+        told = track(
+            pictures(dataset), "reading", total, console=screen, transient=True, disable=not screen.is_terminal
+        )
+        found = report(dataset, told)
+        if self.sheet and found.readable:
+            self._write_sheet(self.sheet, dataset, found)
+        if self.json:
+            sheet = str(self.sheet) if self.sheet else None
+            print_json({**asdict(found), "usable": found.usable, "sheet": sheet})
+        else:
+            _print(found, self._next(found))
+        if not found.usable:
+            raise DataError(f"{safe_text(self.data)}: fewer than two classes have pictures that can be read")
+        return 3 if self.strict and found.readable < found.pictures else 0
+
+    def _check_sheet(self) -> None:
+        if self.sheet is None:
+            return
+        if self.sheet.suffix.lower() != ".png":
+            raise UsageError(f"{shown(self.sheet)}: a sheet is a PNG file; give --sheet NAME.png")
+        if Path(self.data).is_dir() and self.sheet.resolve().is_relative_to(Path(self.data).resolve()):
+            raise UsageError(f"{shown(self.sheet)} lies in the data, which is never changed; give another --sheet")
+
+    def _write_sheet(self, path: Path, dataset: "Dataset", found: "Report") -> None:
+        from ..data.contact import contact_sheet
+        from ..data.preprocessing import Preprocessing
+        from ..files import write_file
+
+        side = min(bounds["median"] for bounds in found.sizes.values())
+        fit = found.fit if self.fit == "auto" else self.fit
+        seen = dict[str, Any](size=self.size or (32 if side <= 64 else 224), fit=fit)
+        channels = _channels(dataset)
+        if channels not in (1, 3):
+            seen |= {"channels": channels, "mean": (0.5,) * channels, "std": (1.0,) * channels}
+        if side <= 64:
+            seen["crop_pct"] = 1.0
+        write_file(path, contact_sheet(dataset, Preprocessing(**seen)))
+
+    def _next(self, found: "Report") -> str:
+        if self.sheet:
+            return f"what the network will see: {shown(self.sheet)}"
+        name = "".join(c if c.isalnum() or c in "-_" else "-" for c in found.data) or "data"
+        return f"what the network will see: resnets check {shown(self.data)} --fit {found.fit} --sheet check-{name}.png"
+
+
+def _channels(dataset: "Dataset") -> int:
+    """Channels of the first picture that can be read."""
+    import numpy as np
+
+    from ..data.images import ImageError
+
+    for index in range(len(dataset.train)):
+        try:
+            return np.atleast_3d(np.asarray(dataset.train.picture(index))).shape[2]
+        except ImageError:
+            continue
+    return 3
+
+
+def _print(found: "Report", last: str) -> None:
+    out = console()
+    rate = found.pictures / max(found.seconds, 1e-3)
+    out.print(
+        f"{shown(found.data)}: {found.pictures} pictures, {found.readable} readable, {len(found.classes)} classes"
+    )
+    out.print(f"  {', '.join(f'{part} {count}' for part, count in found.parts.items())}: {shown(found.split)}")
+    ranked = sorted(found.classes.items(), key=lambda row: -row[1])
+    few = ranked if len(ranked) <= 2 * _SHOWN else [*ranked[:_SHOWN], *ranked[-_SHOWN:]]
+    out.print(f"  classes: {', '.join(f'{shown(name)} {count}' for name, count in few)}")
+    for side, bounds in found.sizes.items():
+        out.print(f"  {side}: {bounds['min']} to {bounds['max']} pixels, median {bounds['median']:g}")
+    if found.formats:
+        out.print(f"  formats: {', '.join(f'{name} {count}' for name, count in found.formats.items())}")
+    out.print(f"  recommended: --fit {found.fit} ({found.fit_reason})")
+    for note in found.notes:
+        out.print(f"note: {shown(note)}")
+    for finding in found.findings:
+        within = f" times, {finding.pictures} pictures" if finding.pictures > finding.count else ""
+        out.print(f"\n{finding.kind}: {finding.count}{within}  ({finding.meaning})")
+        for item in finding.items[:_SHOWN]:
+            names = " = ".join(map(shown, item["pictures"][:_SHOWN]))
+            more = " …" if len(item["pictures"]) > _SHOWN else ""
+            out.print("  " + ": ".join(filter(None, (names + more, shown(item["why"])))))
+    if not found.findings:
+        out.print("\nnothing is wrong with them")
+    out.print(f"\nread in {found.seconds:.1f} s, {rate:.0f} pictures a second; nothing was changed")
+    out.print(last)

@@ -1,0 +1,76 @@
+"""Batch normalisation in virtual batches, and units whose activations are computed twice instead of kept."""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+_SECOND_PASS = ContextVar("second pass", default=False)
+
+
+class BatchNorm(nn.BatchNorm2d):
+    """Batch normalisation over virtual batches of `ghost` images each, 0: over all that come together.
+
+    (N, C, H, W) → the same. In training each virtual batch has its own statistics, as on a device of its own
+    (arXiv:1705.08741; he2015 trained on 2 × 64). The running statistics move once, to the mean of where each would have
+    moved them. A last batch of a single image joins the one before.
+    """
+
+    ghost: int = 0
+
+    def forward(self, input: Tensor) -> Tensor:
+        """The input, normalised; in the second pass of `recomputed` the running statistics stay."""
+        if not self.training:
+            return super().forward(input)
+        again, ghost = _SECOND_PASS.get(), min(self.ghost or len(input), len(input))
+        return self._split(input, ghost, again) if again or ghost < len(input) else super().forward(input)
+
+    def _split(self, x: Tensor, ghost: int, again: bool) -> Tensor:
+        chunks = x.tensor_split(tuple(range(ghost, len(x) - (len(x) % ghost == 1), ghost)))
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        if not again:
+            self.num_batches_tracked.add_(1)
+        rate = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
+        means, variances = (each.repeat(len(chunks), 1) for each in (self.running_mean, self.running_var))
+        parts = [
+            F.batch_norm(chunk, mean, variance, self.weight, self.bias, True, rate, self.eps)
+            for chunk, mean, variance in zip(chunks, means, variances, strict=True)
+        ]
+        if not again:
+            self.running_mean.copy_(means.mean(0))
+            self.running_var.copy_(variances.mean(0))
+        return torch.cat(parts) if len(parts) > 1 else parts[0]
+
+
+def set_ghost_batch(model: nn.Module, images: int) -> None:
+    """Give every BN of MODEL virtual batches of so many images, 0 for none."""
+    for module in model.modules():
+        if isinstance(module, BatchNorm):
+            module.ghost = images
+
+
+def recomputed(segment: nn.Module, x: Tensor) -> Tensor:
+    """SEGMENT of x, of which only x is kept; the rest is computed again in the backward pass (arXiv:1604.06174).
+
+    Losses, gradients, running statistics and random numbers are those without.
+    """
+    return checkpoint(segment, x, use_reentrant=False, context_fn=_passes)
+
+
+def _passes() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    return nullcontext(), _second_pass()
+
+
+@contextmanager
+def _second_pass() -> Iterator[None]:
+    token = _SECOND_PASS.set(True)
+    try:
+        yield
+    finally:
+        _SECOND_PASS.reset(token)
