@@ -66,7 +66,7 @@ def test_an_unknown_recipe_lists_the_nearest():
 @pytest.mark.parametrize("name", list(RECIPES))
 def test_recipes_go_through_json(name, net):
     if name.startswith("cifar-") != (network(net).size < 64) and "-20" in name:
-        with pytest.raises(UsageError, match="recipe .* is that of the"):
+        with pytest.raises(UsageError, match=r"recipe .* is that of the"):
             recipe(name, network(net), "cifar10")
         return
     value = change(recipe(name, network(net), "naïve 😀\n"), val=0.25, seed=2**40)

@@ -229,7 +229,7 @@ def environment() -> dict[str, Any]:
         "python": sys.version.split()[0],
         "platform": platform.platform(),
         "cores": os.cpu_count(),
-        "command": " ".join(map(safe_text, sys.argv)),
+        "command": " ".join(["resnets", *map(safe_text, sys.argv[1:])]),
     }
 
 

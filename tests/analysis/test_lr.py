@@ -21,7 +21,9 @@ def test_rates_are_geometric():
 
 
 def test_smoothing_by_hand():
-    assert smoothed([2.0, 4.0, 4.0]) == pytest.approx([2, (0.9 * 0.2 + 0.4) / 0.19, (0.81 * 0.2 + 0.9 * 0.4 + 0.4) / 0.271])
+    assert smoothed([2.0, 4.0, 4.0]) == pytest.approx(
+        [2, (0.9 * 0.2 + 0.4) / 0.19, (0.81 * 0.2 + 0.9 * 0.4 + 0.4) / 0.271]
+    )
     assert smoothed([3.0] * 20) == pytest.approx([3.0] * 20)
     assert smoothed([]) == []
 
@@ -33,7 +35,7 @@ def test_a_valley(lowest):
     assert found.minimum == pytest.approx(lowest, rel=0.1)
     assert found.suggested == found.minimum / 10
     # of 1 − exp(−x²) the slope is steepest at x = −1/√2 decades
-    assert found.steepest == pytest.approx(lowest * 10**-math.sqrt(0.5), rel=0.1)
+    assert found.steepest == pytest.approx(lowest * 10 ** -math.sqrt(0.5), rel=0.1)
     assert found.suggested < found.steepest < found.minimum
 
 

@@ -1,4 +1,4 @@
-"""Every test protocol written out: one view at a time, plain loops, float64 after the network. A reference for tests."""
+"""Every test protocol written out: a view at a time, plain loops, float64 after the network. A reference for tests."""
 
 import numpy as np
 import torch

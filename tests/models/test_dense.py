@@ -17,6 +17,18 @@ def random(*shape):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(0))
 
 
+def close(found, expected):
+    """Relative error of whole outputs: networks without real BN statistics blow up with depth."""
+    return found.shape == expected.shape and (found - expected).norm() <= 1e-5 * expected.norm()
+
+
+@pytest.fixture(autouse=True)
+def _same_weights():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        yield
+
+
 @pytest.fixture(scope="module")
 def vgg():
     with torch.random.fork_rng():
@@ -34,7 +46,7 @@ def test_form_i_is_global_pooling_and_the_classifier_on_any_size():
     dense = FullyConvolutional(model, 1)
     for height, width in ((32, 32), (37, 50), (8, 91)):
         x = random(2, 3, height, width)
-        assert torch.allclose(dense(x).mean((2, 3)), model(x), rtol=1e-4, atol=1e-5)
+        assert close(dense(x).mean((2, 3)), model(x))
 
 
 @torch.inference_mode()
@@ -47,7 +59,7 @@ def test_windows_of_a_residual_network_by_hand():
     for y in range(4):
         for left in range(3):
             window = maps[:, :, y : y + 8, left : left + 8]
-            assert torch.allclose(dense[:, :, y, left], model.fc(window.mean((2, 3))), rtol=1e-4, atol=1e-5)
+            assert close(dense[:, :, y, left], model.fc(window.mean((2, 3))))
 
 
 @torch.inference_mode()
@@ -57,14 +69,14 @@ def test_the_windows_of_a_vgg_are_its_classifier(vgg, size, side):
     assert map_side(vgg, size) == side
     dense = FullyConvolutional(vgg, side)
     x = random(2, 3, size, size)
-    assert torch.allclose(dense(x)[:, :, 0, 0], vgg(x), rtol=1e-4, atol=1e-5)
+    assert close(dense(x)[:, :, 0, 0], vgg(x))
     x = random(1, 3, size + 64, size + 32)
     maps, found = vgg.features(x), dense(x)
     assert found.shape == (1, 6, 3, 2)
     for y in range(3):
         for left in range(2):
             window = maps[:, :, y : y + side, left : left + side]
-            assert torch.allclose(found[:, :, y, left], vgg.forward_head(window), rtol=1e-4, atol=1e-5)
+            assert close(found[:, :, y, left], vgg.forward_head(window))
 
 
 def test_at_224_the_first_linear_layer_is_a_7x7_convolution(vgg):
@@ -92,4 +104,4 @@ def test_batch_norm_and_preactivation():
         size = model.spec.size
         x = random(1, 3, size, size)
         dense = FullyConvolutional(model, map_side(model, size))(x)
-        assert torch.allclose(dense[:, :, 0, 0], model(x), rtol=1e-4, atol=1e-4)
+        assert close(dense[:, :, 0, 0], model(x))

@@ -180,14 +180,15 @@ from resnets.models import create_model
 torch.set_num_threads(1)
 model = create_model("cifar_resnet1202")
 model.recompute = 60
-model(torch.randn(32, 3, 32, 32)).square().sum().backward()
+model(torch.randn(16, 3, 32, 32)).square().sum().backward()
 assert all(parameter.grad is not None for parameter in model.parameters())
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
 """
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_1202_layers_train_in_little_memory():
-    """Correctness point 29, at a quarter of its batch: keeping everything takes 3 GiB there and 12 GiB at 128."""
+    """Correctness point 29, at an eighth of its batch; 0.6 GiB are PyTorch, weights and so on."""
     done = subprocess.run([sys.executable, "-c", DEEP], capture_output=True, text=True, check=True, env=os.environ)
-    assert float(done.stdout) < LIMIT  # GiB
+    assert float(done.stdout) < 1.4  # GiB

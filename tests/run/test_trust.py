@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from resnets import api, families, files
+from resnets import api, families, files, testing
 from resnets.bundle import Bundle, save
 from resnets.cli.main import main
+from resnets.data.preprocessing import Preprocessing
 from resnets.errors import DataError, LockHeld, UsageError, WeightsError
+from resnets.models import create_model
+from resnets.record import trained_on
 from resnets.run import events, execute
 from resnets.start import Machine
 from resnets.training.train import Step
@@ -65,9 +68,9 @@ def test_an_ensemble_is_tested_on_what_none_of_it_was_trained_on(tmp_path):
     with pytest.raises(UsageError, match="different splits"):
         api.evaluate([first, second], str(data))
     whole = api.open_dataset(str(data)).whole
-    seen = [api.trained_on(Path(run)) for run in (first, second)]
-    _, one, _ = api._part_of_runs(whole, "auto", seen)
-    _, other, _ = api._part_of_runs(whole, "auto", seen[::-1])
+    seen = [trained_on(Path(run)) for run in (first, second)]
+    _, one, _ = testing._part_of_runs(whole, "auto", seen)
+    _, other, _ = testing._part_of_runs(whole, "auto", seen[::-1])
     assert one.names == other.names
     assert 0 < len(one) < 12
 
@@ -90,7 +93,7 @@ def test_broken_pictures_in_every_part_are_counted(tmp_path):
     data = pictures(tmp_path / "data")
     recipe = small(data, max_bad=0.2)
     run = execute(recipe, tmp_path / "whole")
-    parts = api.trained_on(Path(run.run))
+    parts = trained_on(Path(run.run))
     broken = [next(n for (n, _), p in parts.items() if p == part) for part in ("val", "test")]
     for name in broken:
         size = (data / name).stat().st_size
@@ -184,7 +187,7 @@ def test_a_damaged_recipe_and_a_recipe_file(tmp_path, capsys):
 
 
 def test_digits_change_only_how_pictures_are_seen_in_the_papers_recipe():
-    paper = api.plan("digits", recipe="paper")
+    paper = api.plan("digits", recipe="cifar-2015")
     assert (paper.training.lr, paper.training.batch_size, paper.training.ema, paper.normalize) == (
         0.1,
         128,
@@ -197,8 +200,8 @@ def test_digits_change_only_how_pictures_are_seen_in_the_papers_recipe():
 def test_custom_networks_do_not_load_each_others_weights(tmp_path):
     base = families.network("cifar_resnet8")
     mine, other = (replace(base, unit=replace(base.unit, merge="scale", scale=s)) for s in ((0.5, 0.7), (0.7, 0.5)))
-    model = api.create_model(mine)
-    seen = api.Preprocessing(8, 3, mean=(0.0,) * 3, std=(1.0,) * 3)
+    model = create_model(mine)
+    seen = Preprocessing(8, 3, mean=(0.0,) * 3, std=(1.0,) * 3)
     save(Bundle(mine, dict(model.state_dict()), tuple("abcdefghij"), seen, {}), tmp_path / "model")
     with pytest.raises(WeightsError, match="custom"):
         execute(small("digits", network=other, weights=str(tmp_path / "model")), tmp_path / "run")

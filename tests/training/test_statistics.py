@@ -10,7 +10,9 @@ from resnets.spec import BASIC, Network, Stage, Stem, Unit
 from resnets.training.statistics import average_statistics
 
 torch.set_num_threads(1)  # the tensors are small
-BUSY = Network(Stem(3, 4), (Stage(2, 4, 1),), Unit(BASIC, shortcut="A", merge="dropout", stochastic_depth=0.5), 5, size=8)
+BUSY = Network(
+    Stem(3, 4), (Stage(2, 4, 1),), Unit(BASIC, shortcut="A", merge="dropout", stochastic_depth=0.5), 5, size=8
+)
 
 
 def images(count, seed):
