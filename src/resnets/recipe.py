@@ -177,6 +177,8 @@ def checked(value: Recipe) -> Recipe:
             low, high = RANGES.get(name, (0, 0))
             if name in RANGES and number is not None and not low <= number < high:
                 raise UsageError(f"{name} is {number}; it must be at least {low:g} and below {high:g}")
+    if value.training.momentum_form == "caffe" and value.training.nesterov:
+        raise UsageError("momentum_form caffe has no Nesterov form here; set nesterov to false")
     if value.training.epochs == value.training.updates == 0:
         raise UsageError("the run has no length; give --epochs or --updates")
     return value

@@ -130,8 +130,8 @@ def test_resized_sides_are_torchvisions(width, height, size):
     picture, seen = Image.new("L", (width, height)), []
 
     class Watching(Preprocessing):
-        def _resized(self, *arguments):
-            seen.append(super()._resized(*arguments))
+        def resized(self, *arguments):
+            seen.append(super().resized(*arguments))
             return seen[-1]
 
     Watching(size, 1, crop_pct=1.0, mean=(0.5,), std=(1.0,)).view(picture)

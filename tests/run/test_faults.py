@@ -62,6 +62,7 @@ def test_run_folder(tmp_path, pictures):
         "last",
         "result.json",
         "split.csv",
+        "data.json",
     }
     evaluation = tmp_path / "run" / result.evaluation
     assert {p.name for p in evaluation.iterdir()} == {
@@ -69,7 +70,8 @@ def test_run_folder(tmp_path, pictures):
         "per_class.csv",
         "confusion.csv",
         "predictions.csv",
-    }
+        "mistakes.csv",
+    } | ({"mistakes"} if result.test_mistakes else set())
     assert result.test_images == 12
     assert json.loads((tmp_path / "run/environment.json").read_text())["torch"] == torch.__version__
     records = [json.loads(line) for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]

@@ -16,7 +16,7 @@ def average_statistics(model: nn.Module, batches: Iterable[Tensor], images: int)
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
     modes = [(module, module.training) for module in model.modules()]
     momenta = [norm.momentum for norm in norms]
-    sums = [(torch.zeros_like(norm.running_mean), torch.zeros_like(norm.running_var)) for norm in norms]  # type: ignore[arg-type]
+    sums = [(torch.zeros(norm.num_features).double(), torch.zeros(norm.num_features).double()) for norm in norms]
     seen = 0
     try:
         model.eval()
