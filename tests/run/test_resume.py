@@ -90,8 +90,23 @@ def test_signals_at_the_end_of_an_epoch(trials):
     [
         {"channels_last": True, "schedule": "plateau", "patience": 1, "warmup": "until-error"},
         {"head_epochs": 1, "weights": "HEAD", "precision": "bf16"},
+        {
+            "mixup": 0.2,
+            "cutmix": 1.0,
+            "randaugment": 5,
+            "colour": 0.1,
+            "balance": "sampling",
+            "ghost_batch": 4,
+            "micro_batch": 6,
+            "recompute": 2,
+            "bn_images": 20,
+            "schedule": "steps",
+            "milestones": (9, 20),
+            "momentum_form": "caffe",
+            "nesterov": False,
+        },
     ],
-    ids=["plateau", "frozen body"],
+    ids=["plateau", "frozen body", "mixed, balanced, in parts"],
 )
 def test_other_recipes_resume_to_the_same_bits(trials, changes, data, tmp_path):
     """What a schedule has seen, a frozen body and the memory format survive a kill."""
