@@ -1,6 +1,7 @@
 """The same in Python as on the command line: train, resume, load, evaluate."""
 
 import itertools
+import re
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -12,16 +13,15 @@ from . import bundle, files
 from .analysis import lr
 from .bundle import Classifier
 from .classification import Classification
-from .data.datasets import open_dataset
-from .errors import EnvironmentProblem, NumericError
+from .errors import EnvironmentProblem, NumericError, UsageError, safe_text
 from .families import name_of
 from .plan import plan
 from .recipe import Recipe, change
 from .record import Result, Seeds, model_folder, read_recipe, resolve
 from .report import page
 from .report.tables import seeds_summary
-from .run import Event, events, holdout
-from .start import Machine, fit_network, helpful_workers, new_state, preprocessing_of, threads
+from .run import Event, events
+from .start import Machine, fit_network, helpful_workers, new_state, opened, preprocessing_of, settled, threads
 from .testing import ForeignModel, Tested, evaluate
 from .training.distributed import processes
 from .training.train import train as train_steps
@@ -31,6 +31,7 @@ __all__ = [
     "train",
 ]  # fmt: skip
 _DIVERGED = 4  # times the smallest loss
+_SEEDS = re.compile(r"seed-\d+|seeds\.json|comparison\.html|\.tmp-.*")
 _FEWEST = 5  # updates that say something
 
 
@@ -98,6 +99,12 @@ def followed(recipe: Recipe, folder: Path, workers: int | None = None) -> Iterat
 
 def seeded(recipe: Recipe, folder: Path, count: int, workers: int | None = None) -> Iterator[Event | Seeds]:
     """COUNT runs that differ in their seed, in FOLDER/seed-N; last their summary, which is FOLDER/seeds.json too."""
+    if folder.is_dir():
+        others = [entry.name for entry in folder.iterdir() if not _SEEDS.fullmatch(entry.name)]
+        if others:
+            few = ", ".join(map(safe_text, sorted(others)[:3]))
+            raise UsageError(f"{safe_text(str(folder))} holds other things than seeds ({few}); choose another --out")
+    recipe = settled(recipe, folder / f"seed-{recipe.seed}")
     results: list[Result] = []
     for seed in range(recipe.seed, recipe.seed + count):
         for event in followed(replace(recipe, seed=seed), folder / f"seed-{seed}", workers):
@@ -134,7 +141,7 @@ def learning_rates(
     choices: as `train` takes them. Nothing is kept.
     """
     recipe = plan(str(data), **choices)
-    dataset = open_dataset(recipe.data, holdout(recipe))
+    dataset = opened(recipe)
     flat = {"schedule": "constant", "warmup": "none", "updates": updates, "ema": 0.0, "precision": "fp32"}
     trial = fit_network(change(recipe, **flat), dataset)
     state, _ = new_state(trial, len(dataset.train), fresh=True)

@@ -17,7 +17,7 @@ from .families import name_of
 from .families import network as network_called
 from .recipe import Recipe, change, checked, from_json
 from .recipes import recipe as recipe_called
-from .record import model_folder, read_recipe
+from .record import model_folder, read_recipe, resolve
 from .spec import AnyNetwork
 
 # What a data set changes in every recipe, and in `quick`: 8×8 digits are not mirrored nor upscaled, and there are few.
@@ -50,6 +50,10 @@ def plan(
     run began is kept. changes: fields of Recipe, Augmentation or Training.
     """
     weights = changes.get("weights", "")
+    if Path(weights).name == "latest":
+        changes["weights"] = weights = str(resolve(weights))
+    if changes.get("epochs") and "updates" not in changes:
+        changes["updates"] = 0
     start = bundle.load(model_folder(weights)) if weights and Path(weights).is_dir() else None
     data = str(Path(data).resolve()) if data not in (*NAMED, *ARCHIVES) and Path(data).exists() else data
     value = network_called(network) if isinstance(network, str) else network
@@ -80,9 +84,10 @@ def _chosen(data: str, out: Path | None, changes: dict[str, Any]) -> Choice:
     """What is chosen for DATA, or was when the run in OUT began."""
     habits = {"val": None, "test": None, "split_seed": 0, "group_by": "", "class_order": "string"}
     choice = choose(open_dataset(data, Holdout(*(changes.get(name, habit) for name, habit in habits.items()))))
-    if out is None or not (out / "recipe.json").is_file():
+    began = [path.parent for path in (*out.glob("recipe.json"), *sorted(out.glob("seed-*/recipe.json")))] if out else []
+    if not began:
         return choice
-    kept = read_recipe(out)
+    kept = read_recipe(began[0])
     fields = {name: kept.value(name) for name in choice.fields}
     return Choice(name_of(kept.network), fields, dict(reason.split(": ", 1) for reason in kept.reasons))
 
@@ -94,7 +99,8 @@ def _sight(start: Bundle | None) -> dict[str, Any]:
     seen = start.preprocessing
     names = [name for name in NORMALIZATIONS if normalization(name, seen.channels) == (seen.mean, seen.std)]
     kept = {"size": seen.size, "fit": seen.fit, "crop_pct": seen.crop_pct, "interpolation": seen.interpolation}
-    return {**kept, **({"normalize": names[0]} if names and not seen.pixel_mean else {})}
+    own = ["pixel-mean"] if seen.pixel_mean else names
+    return {**kept, **({"normalize": own[0]} if own else {})}
 
 
 def recipe_file(path: Path) -> Recipe:

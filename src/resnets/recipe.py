@@ -105,10 +105,10 @@ class Recipe:
     "pixel-mean", the mean image of the training set. val, test: fractions held out where the data has no such part
     (None: the data set's own habit), chosen by `split_seed`; group_by: what keeps images on one side of the split, a
     column of a list of files or a regular expression on the file's path. class_order: "string", "natural" (2 before
-    10), or a file with a class a line. channels: of the network's input, 0 as the data has them. protocol: how the
-    kept model is tested at the end. watch_test logs the test error per epoch; nothing reads it. max_bad: fraction of
-    unreadable images that stops the run. weights, origin: what to start from. reasons: why the fields that were chosen
-    from the data and the machine are what they are.
+    10), or a file with a class a line. split: a run's split.csv to be made again instead. channels: of the network's
+    input, 0 as the data has them. protocol: how the kept model is tested at the end. watch_test logs the test error per
+    epoch; nothing reads it. max_bad: fraction of unreadable images that stops the run. weights, origin: what to start
+    from. reasons: why the fields that were chosen from the data and the machine are what they are.
     """
 
     name: str
@@ -125,6 +125,7 @@ class Recipe:
     split_seed: int = 0
     group_by: str = ""
     class_order: str = "string"
+    split: str = ""
     channels: int = 0
     protocol: str = "1-crop"
     watch_test: bool = False

@@ -14,6 +14,7 @@ def cifar_2015(network: AnyNetwork, data: str) -> Recipe:
     until the training error is below 80 %.
     """
     training = Training(
+        epochs=0,
         updates=64_000,
         schedule="steps",
         milestones=(32_000, 48_000),
@@ -33,7 +34,7 @@ def imagenet_2015(network: AnyNetwork, data: str) -> Recipe:
 
     0.1 divided by 10 when the error plateaus (on validation data, else on training data), at most 600k updates.
     """
-    training = Training(updates=600_000, batch_size=256, schedule="plateau")
+    training = Training(epochs=0, updates=600_000, batch_size=256, schedule="plateau")
     augmentation = Augmentation(crop="scale", scale=(256, 480), colour=0.1)
     base = Recipe("imagenet-2015", network, data, size=network.size, normalize="pixel-mean", val=0.0, watch_test=True)
     return change(base, crop_pct=0.875, training=training, augmentation=augmentation)

@@ -112,14 +112,14 @@ def keep_recipe(folder: Path, recipe: Recipe) -> None:
 def check_recipe(folder: Path, recipe: Recipe) -> None:
     """Raise UsageError where the run in FOLDER has another recipe.
 
-    What the network takes from the data and where the data lies do not count, nor do fields that FOLDER's recipe,
-    made by an older version, does not have.
+    What the network takes from the data, where the data lies and why a field was chosen do not count, nor do fields
+    that FOLDER's recipe, made by an older version, does not have.
     """
     mine = json.loads(json.dumps(as_json(recipe)))
     kept = _json(folder / "recipe.json")
     for name in ("classes", "channels", "size"):
         mine["network"][name] = kept["network"][name]
-    mine |= {name: kept[name] for name in ("data", "weights")}  # where they lie does not matter; data has a fingerprint
+    mine |= {name: kept[name] for name in ("data", "weights", "reasons", "split") if name in kept}
     differences = [f"{key} was {old}, is {new}" for key, old, new in _differences(kept, mine)]
     if differences:
         raise UsageError(f"{folder} holds a run of another recipe ({'; '.join(differences[:4])}); choose another --out")

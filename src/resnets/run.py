@@ -13,7 +13,6 @@ from torch import Tensor
 
 from . import files
 from .classification import Classification
-from .data.datasets import Holdout, open_dataset
 from .errors import DataError, Interrupted, NumericError, UsageError
 from .estimate import cost
 from .evaluation.protocol import parse
@@ -37,6 +36,7 @@ from .start import (
     helpful_workers,
     imbalance,
     new_state,
+    opened,
     picture_sizes,
     preprocessing_of,
     settled,
@@ -114,7 +114,7 @@ class _Run:
 
     def __init__(self, recipe: Recipe, folder: Path, machine: Machine, signals: Signals) -> None:
         self.folder, self.machine, self.signals, self.together = folder, machine, signals, processes()
-        dataset = open_dataset(recipe.data, holdout(recipe))
+        dataset = opened(recipe)
         self.recipe = fit_network(recipe, dataset)
         self.fingerprint = dataset.train.fingerprint()
         fresh = not checkpoint.checkpoints(folder / _CHECKPOINTS)
@@ -183,9 +183,7 @@ class _Run:
                 log.warning("%s was %s, is %s: the result may differ in the last bits", name, facts[name], value)
         size = facts.get("processes", self.together.size)
         if size != self.together.size and not self.recipe.training.ghost_batch and self.together.first:
-            log.warning(
-                "BN statistics are now those of a %d-th of each batch, no longer of a %d-th", self.together.size, size
-            )
+            log.warning("BN now looks at 1/%d of each batch, no longer at 1/%d", self.together.size, size)
 
     def _build(self) -> dict[str, Any]:
         return {**build(), "processes": self.together.size}
@@ -253,8 +251,3 @@ class _Run:
         if self.state.best:
             self.setting.keep("best", self.setting.bundle(self.state.best.tensors, epoch=self.state.best.epoch))
         self.saved = time.monotonic()
-
-
-def holdout(recipe: Recipe) -> Holdout:
-    """How the recipe splits its data."""
-    return Holdout(recipe.val, recipe.test, recipe.split_seed, recipe.group_by, recipe.class_order)

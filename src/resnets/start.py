@@ -17,7 +17,7 @@ import torch
 from . import bundle
 from .data.batches import mean_image
 from .data.course import batches_per_epoch
-from .data.datasets import Dataset
+from .data.datasets import Dataset, Holdout, open_dataset, resplit
 from .data.images import ImageError
 from .data.preprocessing import NORMALIZATIONS, Preprocessing, normalization
 from .data.randomness import fold
@@ -110,11 +110,31 @@ def threads(recipe: Recipe) -> Iterator[None]:
 
 def fit_network(recipe: Recipe, dataset: Dataset) -> Recipe:
     """The recipe with the network's classes, channels and size as the data has them."""
-    channels = recipe.channels or recipe.network.channels
-    if isinstance(dataset.train, Arrays) and not recipe.channels:
-        channels = dataset.train.images.shape[-1]
+    channels = recipe.channels or _channels(dataset.train) or recipe.network.channels
     network = replace(recipe.network, classes=len(dataset.classes), channels=channels, size=recipe.size)
     return replace(recipe, network=network)
+
+
+def _channels(source: Source) -> int:
+    """The channels of images in memory, or of pictures that are arrays; 0 for pictures of colours or gray."""
+    if isinstance(source, Arrays):
+        return source.images.shape[-1]
+    for index in range(min(len(source), 8)):
+        with suppress(ImageError):
+            picture = source.picture(index)
+            return picture.shape[-1] if isinstance(picture, np.ndarray) else 0
+    return 0
+
+
+def holdout(recipe: Recipe) -> Holdout:
+    """How the recipe splits its data."""
+    return Holdout(recipe.val, recipe.test, recipe.split_seed, recipe.group_by, recipe.class_order)
+
+
+def opened(recipe: Recipe) -> Dataset:
+    """The data of a recipe in its parts; `split` names a run's split.csv that is made again."""
+    dataset = open_dataset(recipe.data, holdout(recipe))
+    return resplit(dataset, Path(recipe.split)) if recipe.split else dataset
 
 
 def preprocessing_of(recipe: Recipe, dataset: Dataset) -> Preprocessing:

@@ -26,7 +26,7 @@ from .models import create_model, load_weights
 from .models.foreign import read_tensors
 from .models.weights import class_count
 from .record import model_folder, read_recipe, resolve, run_of, trained_on
-from .run import holdout
+from .start import holdout
 from .training.distributed import processes
 
 
@@ -123,7 +123,7 @@ def _scores(member: Member, source: Source, protocol: Protocol, test: Test) -> S
     together, cache = processes(), ScoreCache(test.cache) if test.cache else None
     key = cache.key(member, source, protocol) if cache else {}
     known = cache.read(key) if cache else None
-    if together.share(known is not None) and known:
+    if all(together.gather_json([known is not None])) and known:
         return known
     shard = (together.rank, together.size)
     found = gathered(member.scores(source, protocol, test.batch_size, test.workers, shard), together)

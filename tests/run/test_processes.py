@@ -39,7 +39,8 @@ def test_two_ranks_of_64_are_one_process_with_ghost_batches_of_64(tmp_path):
 def test_stopping_dying_resuming_and_testing(tmp_path):
     whole = {"name": "run", "processes": 2, "changes": {}}
     test = {"name": "evaluate", "model": str(tmp_path / "plain"), "data": "digits", "protocol": "shifts"}
-    plain, stopped, resumed, killed, again, alone, *tests = together(
+    thin = {"batch_size": 1000, "micro_batch": 64, "epochs": 1}  # the second process gets nothing of the last batch
+    plain, stopped, resumed, killed, again, alone, parts, *tests = together(
         tmp_path,
         {**whole, "folder": "plain"},
         {**whole, "folder": "stopped", "at": 23, "kill": signal.SIGTERM, "victim": 1},
@@ -47,6 +48,7 @@ def test_stopping_dying_resuming_and_testing(tmp_path):
         {**whole, "folder": "killed", "at": 23, "kill": signal.SIGKILL, "victim": 1},
         {**whole, "folder": "killed", "processes": 1},
         {**whole, "folder": "killed"},
+        {**whole, "folder": "thin", "changes": thin},
         *({**test, "processes": count} for count in (1, 2, 3)),
     )
     assert [answer["exit"] for answer in plain] == [0, 0]
@@ -61,6 +63,7 @@ def test_stopping_dying_resuming_and_testing(tmp_path):
     assert sum(again[0]["images"]) == sum(plain[0]["images"][-len(again[0]["images"]) :])  # every sample once
     assert alone[0]["error"] == again[0]["error"]  # a finished run is not run again
     assert {len(answer["images"]) for answer in alone} == {0}
+    assert [(answer["exit"], answer["images"]) for answer in parts] == [(0, [1000, 259])] * 2
     figures = [answer for answers in tests for answer in answers]
     assert len(figures) == 6
     assert all(figure == figures[0] for figure in figures)  # to the last bit, whoever tested which batch

@@ -105,6 +105,20 @@ def test_broken_pictures_in_every_part_are_counted(tmp_path):
         execute(replace(recipe, max_bad=0.01), tmp_path / "strict")
 
 
+def test_strict_stops_at_the_first_broken_picture_and_touches_nothing(tmp_path, capsys):
+    data = pictures(tmp_path / "data")
+    (data / "dark" / "05.png").write_bytes(b"broken")
+    before = {path: path.read_bytes() for path in sorted(data.rglob("*.png"))}
+    small_run = ["train", str(data), "--network", "cifar_resnet8", "--size", "8", "--epochs", "1", "--batch-size", "8"]
+    assert main([*small_run, "--max-bad", "0.1", "--out", str(tmp_path / "run")]) == 0
+    assert "dark/05.png" in (tmp_path / "run/bad_images.txt").read_text()
+    capsys.readouterr()
+    assert main([*small_run, "--strict", "--out", str(tmp_path / "strict")]) == 3
+    assert "dark/05.png: not JPEG" in capsys.readouterr().err
+    assert main(["evaluate", str(tmp_path / "run"), "--data", str(data), "--part", "all", "--strict"]) == 3
+    assert before == {path: path.read_bytes() for path in sorted(data.rglob("*.png"))}
+
+
 def test_evaluating_does_not_write_over_the_run(tmp_path, capsys):
     data = pictures(tmp_path / "data")
     result = execute(small(data), tmp_path / "run")

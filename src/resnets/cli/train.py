@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -46,7 +46,7 @@ class Train(Verb):
     lr: Annotated[float, arg(help="peak learning rate; resnets analyze lr DATA suggests one")] = 0.1
     size: Annotated[int, arg(help="side of the network's input in pixels")] = 32
     fit: Annotated[Literal["crop", "pad", "squash"], arg(help="how a picture that is not square is fitted")] = "crop"
-    channels: Annotated[int, arg(help="of the network's input: 1 gray, 3 colour, N; 0: as the data has them")] = 0
+    channels: Annotated[int, arg(help="of the network's input: 1 gray, 3 colour, N; 0: 3, or those of arrays")] = 0
     balance: Annotated[
         Literal["none", "loss", "sampling"], arg(help="rare classes weigh more, or are drawn more often")
     ] = "none"
@@ -77,20 +77,20 @@ class Train(Verb):
         given = {name: getattr(first, name) for name in FIRST if getattr(first, name) != getattr(cls, name)}
         start = plan(first.data, first.network, first.recipe, first.out, **given)
         own = {name: start.value(name) for name in FIELDS}
-        return super().parse(arguments, cls(first.data, **own))
+        chosen = super().parse(arguments, cls(first.data, **own))
+        if chosen.epochs != start.training.epochs and chosen.updates == start.training.updates:
+            chosen = replace(chosen, updates=0)
+        return chosen
 
     def run(self) -> int:
         """Train, showing how it goes."""
         from .. import api
         from ..plan import plan
-        from ..record import resolve
 
         if self.seeds < 1:
             raise UsageError(f"--seeds is {self.seeds}; it must be at least 1")
         data = str(_fetch(self.data)) if self.download else self.data
         changes = {name: getattr(self, name) for name in FIELDS}
-        if self.weights and Path(self.weights).name == "latest":
-            changes["weights"] = str(resolve(self.weights))
         if self.strict:
             changes["max_bad"] = 0.0
         recipe = plan(data, self.network, self.recipe, self.out, **changes)

@@ -45,7 +45,9 @@ def spans(count: int, size: int) -> list[tuple[int, int]]:
     """First and last + 1 of contiguous parts of SIZE out of COUNT; a last part of one, on which BN cannot train, joins
     the one before.
     """
-    starts = list(range(0, count, size or max(count, 1)))
+    if not count:
+        return []
+    starts = list(range(0, count, size or count))
     if len(starts) > 1 and count - starts[-1] == 1:
         starts.pop()
     return list(zip(starts, [*starts[1:], count], strict=True))

@@ -42,22 +42,30 @@ class Processes:
         return self.rank == 0
 
     def add_up(self, model: nn.Module, images: int, figures: Sequence[float]) -> list[float]:
-        """Make gradients the mean over the images of all processes, BN statistics that over processes; sum FIGURES."""
+        """Make gradients the mean over all images, BN statistics over processes with images; sum FIGURES."""
         if self.size == 1:
             return list(figures)
-        total, *sums = self.sum(torch.tensor([images, *figures], dtype=torch.float64)).tolist()
+        total, busy, *sums = self.sum(torch.tensor([images, images > 0, *figures], dtype=torch.float64)).tolist()
         learning = [p for p in model.parameters() if p.requires_grad]
         weight = images / total
         parts = [p.grad * weight if p.grad is not None else torch.zeros_like(p) for p in learning]
         statistics = [buffer for buffer in model.buffers() if buffer.is_floating_point()]
-        parts += [buffer / self.size for buffer in statistics]
+        parts += [buffer * (images > 0) / busy for buffer in statistics]
         flat = self.sum(torch.cat([part.flatten() for part in parts]))
         pieces = flat.split([part.numel() for part in parts])
         for parameter, piece in zip(learning, pieces, strict=False):
             parameter.grad = torch.empty_like(parameter).copy_(piece.view(parameter.shape))
         for buffer, piece in zip(statistics, pieces[len(learning) :], strict=True):
             buffer.copy_(piece.view(buffer.shape))
+        self._count_alike([buffer for buffer in model.buffers() if not buffer.is_floating_point()])
         return sums
+
+    def _count_alike(self, counters: list[Tensor]) -> None:
+        """Give COUNTERS (of BN's batches) the values of the first process, which sees images in every update."""
+        if counters:
+            first = self.sum(torch.stack(counters) * int(self.first))
+            for counter, value in zip(counters, first, strict=True):
+                counter.copy_(value)
 
     def sum(self, tensor: Tensor) -> Tensor:
         """The sum of everyone's TENSOR, in place."""

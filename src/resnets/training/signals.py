@@ -3,9 +3,12 @@
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+_HANDED_ON = 5.0  # seconds
 
 
 class Stop(Exception):
@@ -17,10 +20,16 @@ class Signals:
 
     def __init__(self) -> None:
         self.number: int | None = None
+        self.came = 0.0
+        # torchrun hands on a signal that each of its processes may have got already
+        self.patience = _HANDED_ON if int(os.environ.get("WORLD_SIZE", "1")) > 1 else 0.0
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.number is not None:
-            os._exit(128 + number)
+            if time.monotonic() - self.came > self.patience:
+                os._exit(128 + number)
+            return
+        self.came = time.monotonic()
         self.number = number
 
     def check(self, *_: object) -> None:
