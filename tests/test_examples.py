@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
-EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("*.py"))
+EXAMPLES = [
+    pytest.param(path, marks=pytest.mark.slow if path.name == "cells.py" else (), id=path.name)
+    for path in sorted((Path(__file__).parent.parent / "examples").glob("*.py"))
+]
 SAYS = {
     "cells.py": "cells/ ",
     "own_network.py": "mine            20 layers",
@@ -16,7 +19,7 @@ SAYS = {
 }
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
+@pytest.mark.parametrize("example", EXAMPLES)
 def test_example(example, tmp_path, monkeypatch, capsys):
     if example.name == "cells.py" and "RESNETS_DATA" not in os.environ:
         pytest.skip("RESNETS_DATA is not set")

@@ -88,7 +88,10 @@ def test_signals_at_the_end_of_an_epoch(trials):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"channels_last": True, "schedule": "plateau", "patience": 1, "warmup": "until-error"},
+        pytest.param(
+            {"channels_last": True, "schedule": "plateau", "patience": 1, "warmup": "until-error"},
+            marks=pytest.mark.slow,
+        ),
         {"head_epochs": 1, "weights": "HEAD", "precision": "bf16"},
         {
             "mixup": 0.2,

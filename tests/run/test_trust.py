@@ -13,6 +13,7 @@ from PIL import Image
 from resnets import api, families, files, testing
 from resnets.bundle import Bundle, save
 from resnets.cli.main import main
+from resnets.data.datasets import open_dataset
 from resnets.data.preprocessing import Preprocessing
 from resnets.errors import DataError, LockHeld, UsageError, WeightsError
 from resnets.models import create_model
@@ -67,7 +68,7 @@ def test_an_ensemble_is_tested_on_what_none_of_it_was_trained_on(tmp_path):
     second = execute(small(data, split_seed=7), tmp_path / "second").run
     with pytest.raises(UsageError, match="different splits"):
         api.evaluate([first, second], str(data))
-    whole = api.open_dataset(str(data)).whole
+    whole = open_dataset(str(data)).whole
     seen = [trained_on(Path(run)) for run in (first, second)]
     _, one, _ = testing._part_of_runs(whole, "auto", seen)
     _, other, _ = testing._part_of_runs(whole, "auto", seen[::-1])
