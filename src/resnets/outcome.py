@@ -128,6 +128,7 @@ def _test(setting: Setting, state: State, made: Bundle) -> Evaluation | None:
     if setting.together.first:
         name = "best" if state.best else "last"
         facts = {"model": name, "data": setting.dataset.name, "part": "test", "protocol": setting.protocol.name}
+        facts["fingerprint"] = test.fingerprint()
         write(setting.folder / setting.place, tested, Answers(test, tested.classes, setting.preprocessing), facts)
     return tested
 

@@ -181,6 +181,16 @@ def keep_split(folder: Path, parts: dict[str, Source], data: str) -> None:
         raise DataError(f"{data} has changed since the run began: {_changes(kept, text)}; choose another --out")
 
 
+def fingerprint_of(test: Path) -> str | None:
+    """The fingerprint of the images of the test in a folder; None where there is no test, "" where it is not told."""
+    try:
+        return str(json.loads((test / "result.json").read_bytes()).get("fingerprint", ""))
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        return ""
+
+
 def keep_data(folder: Path, dataset: Dataset, notes: Sequence[str]) -> None:
     """Write data.json once: classes, images per part and class, split rule, notes."""
     path, count = folder / "data.json", len(dataset.classes)

@@ -1,6 +1,6 @@
 """Testing models on a part of a data set: which images, which models, what was found."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,8 @@ from .evaluation.ensemble import together as averaged
 from .evaluation.evaluate import Evaluation, usable
 from .evaluation.protocol import Protocol, parse
 from .evaluation.records import Answers, cell
-from .evaluation.scoring import Scores
+from .evaluation.scoring import Scores, scored
+from .evaluation.views import ViewBatch, view_batches
 from .families import network as network_called
 from .models import create_model, load_weights
 from .models.foreign import read_tensors
@@ -126,10 +127,21 @@ def _scores(member: Member, source: Source, protocol: Protocol, test: Test) -> S
     if all(together.gather_json([known is not None])) and known:
         return known
     shard = (together.rank, together.size)
-    found = gathered(member.scores(source, protocol, test.batch_size, test.workers, shard), together)
-    if cache and together.first:
+    size, classes = member.preprocessing.size, member.model.spec.classes
+    batches = view_batches(source, member.preprocessing, protocol, test.batch_size, test.workers, shard)
+    seen = _whole(batches) if test.max_bad == 0 else batches
+    found = gathered(scored([member.model], seen, classes, protocol, size), together)
+    if cache and together.first and not found.bad:
         cache.write(key, found)
     return found
+
+
+def _whole(batches: Iterator[ViewBatch]) -> Iterator[ViewBatch]:
+    """BATCHES until a picture cannot be read: DataError."""
+    for batch in batches:
+        for name, reason in batch.bad:
+            raise DataError(f"{name}: {reason}; without --strict it would be left out")
+        yield batch
 
 
 def _holdout(runs: list[Path], data: str) -> Holdout:

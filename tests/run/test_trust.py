@@ -131,6 +131,22 @@ def test_evaluating_does_not_write_over_the_run(tmp_path, capsys):
     assert "another --out" in capsys.readouterr().err
 
 
+def test_data_of_the_same_name_does_not_replace_the_runs_own_test(tmp_path):
+    data, other = pictures(tmp_path / "data"), pictures(tmp_path / "other/data", prefix="new")
+    result = execute(small(data), tmp_path / "run")
+    own = (tmp_path / "run" / result.evaluation / "result.json").read_bytes()
+    assert main(["evaluate", result.run, "--data", str(other), "--part", "all"]) == 0
+    assert main(["evaluate", result.run, "--data", str(data)]) == 0  # the same images: the same place
+    (other / "train").mkdir()
+    for name in ("dark", "light"):
+        (other / name).rename(other / "train" / name)
+    pictures(other / "test", prefix="more")
+    assert main(["evaluate", result.run, "--data", str(other)]) == 0
+    places = sorted(path.name for path in (tmp_path / "run/evaluations").iterdir())
+    assert [name[:15] for name in places] == ["data-1-crop", "data-1-crop-" + places[1][12:15], "data-all-1-crop"]
+    assert json.loads((tmp_path / "run" / result.evaluation / "result.json").read_text())["fingerprint"] in own.decode()
+
+
 def test_the_loser_of_the_lock_removes_nothing(tmp_path):
     folder = tmp_path / "run"
     folder.mkdir()

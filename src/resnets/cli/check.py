@@ -71,18 +71,18 @@ class Check(Verb):
             raise UsageError(f"{shown(self.sheet)} lies in the data, which is never changed; give another --sheet")
 
     def _write_sheet(self, path: Path, dataset: "Dataset", found: "Report") -> None:
+        from ..choose import choose
         from ..data.contact import contact_sheet
         from ..data.preprocessing import Preprocessing
         from ..files import write_file
 
-        side = min(bounds["median"] for bounds in found.sizes.values())
+        chosen = choose(dataset).fields  # what `train` would see them with
         fit = found.fit if self.fit == "auto" else self.fit
-        seen = dict[str, Any](size=self.size or (32 if side <= 64 else 224), fit=fit)
+        size = self.size or chosen["size"]
+        seen = dict[str, Any](size=size, fit=fit, crop_pct=chosen.get("crop_pct", 0.875 if size > 64 else 1.0))
         channels = _channels(dataset)
         if channels not in (1, 3):
             seen |= {"channels": channels, "mean": (0.5,) * channels, "std": (1.0,) * channels}
-        if side <= 64:
-            seen["crop_pct"] = 1.0
         write_file(path, contact_sheet(dataset, Preprocessing(**seen)))
 
     def _next(self, found: "Report") -> str:

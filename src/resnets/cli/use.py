@@ -51,6 +51,7 @@ class Evaluate(Verb):
         from .. import api
         from ..evaluation.protocol import parse
         from ..evaluation.records import write
+        from ..files import probe
         from ..outcome import folder_name
         from ..report import page
         from ..training.distributed import processes
@@ -58,6 +59,8 @@ class Evaluate(Verb):
         protocol = parse(self.protocol)
         if self.out and (self.out / "recipe.json").exists():
             raise UsageError(f"{self.out} is a run; its own result is not written over: choose another --out")
+        for place in filter(None, (self.out, self.cache)):
+            probe(place)
         if not self.data:
             raise UsageError("nothing to test on; give --data DATA, such as --data digits or --data photos/")
         tested = api.evaluate(
@@ -77,17 +80,19 @@ class Evaluate(Verb):
             "data": tested.dataset.name,
             "part": tested.part,
             "protocol": protocol.name,
+            "fingerprint": tested.answers.source.fingerprint(),
         }
         part = "" if tested.part == "test" else f"-{tested.part}"
-        folder = self.out or self._beside(f"{tested.dataset.name}{part}-{folder_name(protocol)}")
+        name = f"{tested.dataset.name}{part}-{folder_name(protocol)}"
+        folder = self.out or self._beside(name, facts["fingerprint"])
+        if folder:
+            write(folder, tested.evaluation, tested.answers, facts)
+            page.write_evaluation(folder)
         if self.json:
             found = {**facts, **tested.evaluation.as_dict()}
             print_json({**found, "notes": tested.notes, "out": str(folder) if folder else None})
         else:
             _print_evaluation(facts, tested, folder)
-        if folder:
-            write(folder, tested.evaluation, tested.answers, facts)
-            page.write_evaluation(folder)
         return 0
 
     def _sources(self) -> list[Any]:
@@ -99,13 +104,17 @@ class Evaluate(Verb):
             return list(self.models)
         return [api.ForeignModel(self.network, self.weights, self.normalize, self.origin or None)]
 
-    def _beside(self, name: str) -> Path | None:
-        from ..record import resolve
+    def _beside(self, name: str, fingerprint: str) -> Path | None:
+        """The place of a test below the run: another one where NAME holds the test of other images."""
+        from ..record import fingerprint_of, resolve
 
         if len(self.models) != 1:
             return None
         folder = resolve(self.models[0])
-        return folder / "evaluations" / name if (folder / "recipe.json").is_file() else None
+        if not (folder / "recipe.json").is_file():
+            return None
+        place = folder / "evaluations" / name
+        return place if fingerprint_of(place) in (None, fingerprint) else Path(f"{place}-{fingerprint[:8]}")
 
 
 def _print_evaluation(facts: dict[str, Any], tested: Any, folder: Path | None) -> None:

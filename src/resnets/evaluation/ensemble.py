@@ -15,7 +15,7 @@ from torch import nn
 
 from .. import __version__, files
 from ..data.preprocessing import Preprocessing
-from ..data.sources import Source
+from ..data.sources import Files, Source
 from ..errors import DataError, WeightsError
 from ..models import ResidualNetwork, VGGNetwork
 from .metrics import Counts
@@ -91,6 +91,8 @@ class ScoreCache:
     def key(self, member: Member, source: Source, protocol: Protocol) -> dict[str, Any]:
         """What decides the scores."""
         seen = json.dumps(asdict(member.preprocessing), sort_keys=True)
+        files_of = [source.root / name for name in source.names] if isinstance(source, Files) else []
+        stamps = [path.stat().st_mtime_ns if path.exists() else 0 for path in files_of]
         names = hashlib.sha256("\0".join(map(source.name, range(len(source)))).encode(errors="surrogatepass"))
         return {
             "version": __version__,
@@ -99,6 +101,7 @@ class ScoreCache:
             "preprocessing": hashlib.sha256(seen.encode()).hexdigest(),
             "data": source.fingerprint(),
             "order": names.hexdigest(),
+            "written": hashlib.sha256(repr(stamps).encode()).hexdigest(),
             "protocol": protocol.as_dict(),
         }
 

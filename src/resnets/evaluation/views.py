@@ -15,7 +15,7 @@ from ..data.batches import Batch, in_order, testing_batches
 from ..data.images import ImageError
 from ..data.preprocessing import Picture, Preprocessing, bands
 from ..data.sources import Source
-from ..errors import DataError
+from ..errors import DataError, UsageError
 from .protocol import Protocol, check, side
 
 _OWN = {"bilinear": "bilinear-antialias", "bicubic": "bicubic"}  # what Pillow does by these names
@@ -126,6 +126,8 @@ def expanded(images: NDArray[np.float32], protocol: Protocol) -> NDArray[np.floa
     """Views (…, views, channels, h, w) with their shifts and mirrors; row by row, the mirrored ones last."""
     if protocol.crops == "shifts":
         shift, (height, width) = protocol.shift, images.shape[-2:]
+        if shift >= min(height, width):
+            raise UsageError(f"shift is {shift}; views of {width} x {height} pixels would show nothing")
         padded = np.pad(images, [(0, 0)] * (images.ndim - 2) + [(shift, shift)] * 2)
         offsets = (0, shift, 2 * shift)
         images = np.concatenate([padded[..., y : y + height, x : x + width] for y in offsets for x in offsets], axis=-4)
