@@ -1,5 +1,6 @@
 """Loader workers leave the signals to the main process, never outlive it, and their death is one line."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -102,7 +103,15 @@ def test_workers_end_with_a_main_process_that_is_killed(number):
         process.wait(10)
         assert none_left(workers)
     finally:
+        for worker in workers:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(worker, signal.SIGKILL)
         process.communicate()
+
+
+def test_a_worker_that_begins_when_the_main_process_is_dead_ends_too():
+    late = "from resnets.data.batches import _quiet_worker\n_quiet_worker(0, main=1 << 30)\ntime.sleep(60)"
+    assert subprocess.run([sys.executable, "-c", f"import time\n{late}"], timeout=30).returncode == 1
 
 
 @pytest.mark.parametrize("busy", [0, 0.5])

@@ -1,8 +1,10 @@
 """Batches: the order of (seed, epoch), decoded by workers where there are any, the same for any number of them."""
 
 import atexit
+import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -132,14 +134,22 @@ def _same(batch: Any) -> Any:
     return batch
 
 
-def _quiet_worker(worker: int) -> None:
-    """Ctrl-C and SIGTERM go to the whole process group; the main process decides what they mean.
+def _quiet_worker(worker: int, main: int) -> None:
+    """Ctrl-C and SIGTERM go to the whole process group; the process MAIN decides what they mean.
 
-    A worker ends when it is told to, and by itself within seconds of the main process.
+    A worker ends when it is told to, and by itself within a second of the main process: PyTorch's own watch takes
+    whoever is the parent when it begins, so it misses a main process that has died by then.
     """
     for number in _STOPS:
         signal.signal(number, signal.SIG_IGN)
     torch.set_num_threads(1)
+    threading.Thread(target=_end_with, args=(main,), daemon=True).start()
+
+
+def _end_with(main: int) -> None:
+    while os.getppid() == main:
+        time.sleep(1)
+    os._exit(1)
 
 
 def _start(loader: DataLoader[Batch]) -> tuple[Iterator[Any], list[BaseProcess]]:
@@ -194,7 +204,7 @@ def _load(pictures: Dataset[Any], keys: Sampler[list[Key]] | list[list[Key]], wo
         batch_sampler=keys,
         num_workers=workers,
         collate_fn=_same,
-        worker_init_fn=_quiet_worker if workers else None,
+        worker_init_fn=partial(_quiet_worker, main=os.getpid()) if workers else None,
     )
     for batch in _from_workers(loader) if workers else loader:
         if isinstance(batch, DataError):
