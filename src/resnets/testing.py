@@ -14,12 +14,12 @@ from .data.datasets import Dataset, Holdout, open_dataset
 from .data.preprocessing import NORMALIZATIONS, Preprocessing, normalization
 from .data.sources import Files, Source
 from .data.splits import path_text
-from .errors import DataError, UsageError, unknown
+from .errors import DataError, UsageError, safe_text, unknown
 from .evaluation.ensemble import Member, ScoreCache
 from .evaluation.ensemble import together as averaged
 from .evaluation.evaluate import Evaluation, usable
 from .evaluation.protocol import Protocol, parse
-from .evaluation.records import Answers, cell
+from .evaluation.records import Answers
 from .evaluation.scoring import Scores, scored
 from .evaluation.views import ViewBatch, view_batches
 from .families import network as network_called
@@ -187,8 +187,8 @@ def _by_name(source: Source, theirs: tuple[str, ...], ours: tuple[str, ...]) -> 
     strangers = [name for name in used if name not in ours]
     if strangers:
         raise DataError(
-            f"the data has classes that the model does not know: {', '.join(map(str, map(cell, strangers[:5])))}; "
-            f"it knows {', '.join(map(str, map(cell, ours[:5])))}{' …' if len(ours) > 5 else ''}"
+            f"the data has classes that the model does not know: {', '.join(map(safe_text, strangers[:5]))}; "
+            f"it knows {', '.join(map(safe_text, ours[:5]))}{' …' if len(ours) > 5 else ''}"
         )
     table = np.array([ours.index(name) if name in ours else -1 for name in theirs], dtype=np.int64)
     return source.relabel(table[source.labels])

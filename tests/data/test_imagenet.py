@@ -1,6 +1,10 @@
 """ImageNet's flat validation folder with each published list of its classes, without moving a file."""
 
+import io
+
+import numpy as np
 import pytest
+from scipy.io import savemat
 from trees import many, plant
 
 from resnets.data.datasets import open_dataset
@@ -12,6 +16,15 @@ LABELS = "n02119789\nn01440764\nn01440764\nn01443537\n"  # of pictures 1 to 4; p
 CAFFE = "ILSVRC2012_val_00000001.JPEG 2\nILSVRC2012_val_00000002.JPEG 0\nILSVRC2012_val_00000004.JPEG 1\n"
 DEVKIT = "ILSVRC2012_devkit_t12/data/"
 TRUTH = DEVKIT + "ILSVRC2012_validation_ground_truth.txt"
+
+
+def matlab(**variables):
+    """The text of a MATLAB file; every byte of it stands for itself."""
+    out = io.BytesIO()
+    savemat(out, variables, do_compression=True)
+    return out.getvalue().decode("utf-8", "surrogateescape")
+
+
 FORMS = {
     "TensorFlow's synsets": {"imagenet_2012_validation_synset_labels.txt": LABELS},
     "synsets within val": {"val/synset_labels.txt": LABELS},
@@ -32,6 +45,15 @@ FORMS = {
         "ILSVRC2012_validation_ground_truth.txt": "1\n3\n3\n2\n",
         "synsets.txt": "1 n02119789\n2 n01443537\n3 n01440764\n",
     },
+    "the devkit as it is published": {
+        TRUTH: "1\n3\n3\n2\n",
+        DEVKIT + "meta.mat": matlab(
+            synsets=np.array(
+                [(1, "n02119789", 0), (2, "n01443537", 0), (3, "n01440764", 0), (4, "nowhere", 2)],
+                dtype=[("ILSVRC2012_ID", "O"), ("WNID", "O"), ("num_children", "O")],
+            )
+        ),
+    },
     "Kaggle's list": {
         "LOC_val_solution.csv": "ImageId,PredictionString\n"
         + "".join(f"{name[:-5]},{SYNSETS[label]} 1 2 3 4\n" for name, label in RIGHT.items()),
@@ -43,7 +65,7 @@ def imagenet(root, lists):
     plant(root, *many(*(f"train/{name}" for name in SYNSETS), count=2), *(f"val/{name}" for name in RIGHT))
     for name, text in lists.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_text(text)
+        (root / name).write_bytes(text.encode("utf-8", "surrogateescape"))
     return root
 
 
@@ -88,13 +110,17 @@ FAULTS = {
         "val.txt:3: label 3 is not in 0 … 2, the classes of synsets.txt",
     ),
     "the devkit without a table": (
-        {TRUTH: "1\n", DEVKIT + "meta.mat": "x"},
-        "ILSVRC2012_validation_ground_truth.txt holds the devkit's own numbers (its meta.mat is not read); "
-        "put map_clsloc.txt, meta.txt or synsets.txt beside it",
+        {TRUTH: "1\n"},
+        "ILSVRC2012_validation_ground_truth.txt holds the devkit's own numbers; "
+        "put map_clsloc.txt, meta.txt, synsets.txt or meta.mat beside it",
+    ),
+    "a damaged meta.mat": ({TRUTH: "1\n", DEVKIT + "meta.mat": "x" * 200}, "meta.mat is not the devkit's: "),
+    "a meta.mat without synsets": (
+        {TRUTH: "1\n", DEVKIT + "meta.mat": matlab(other=[1])}, "meta.mat is not the devkit's: 'synsets'",
     ),
     "the devkit with sorted synsets": (
         {TRUTH: "1\n", "synsets.txt": "\n".join(SYNSETS)},
-        "put map_clsloc.txt, meta.txt or synsets.txt beside it",
+        "put map_clsloc.txt, meta.txt, synsets.txt or meta.mat beside it",
     ),
     "a class that the table lacks": (
         {TRUTH: "1\n2\n", DEVKIT + "map_clsloc.txt": "n02119789 1 kit_fox\n"},
@@ -115,9 +141,7 @@ FAULTS = {
 
 @pytest.mark.parametrize(("lists", "said"), FAULTS.values(), ids=list(FAULTS))
 def test_faults(tmp_path, lists, said):
-    imagenet(tmp_path, dict.fromkeys(lists, ""))
-    for name, text in lists.items():
-        (tmp_path / name).write_bytes(text.encode("utf-8", "surrogateescape"))
+    imagenet(tmp_path, lists)
     with pytest.raises(DataError) as caught:
         open_dataset(str(tmp_path))
     assert said in str(caught.value)

@@ -14,7 +14,8 @@ from resnets.errors import DataError
 from resnets.evaluation.ensemble import Member, ScoreCache, search, together, weights_hash
 from resnets.evaluation.metrics import Counts
 from resnets.evaluation.protocol import PROTOCOLS, protocol
-from resnets.evaluation.scoring import Scores, merged
+from resnets.evaluation.scoring import Scores, merged, scored
+from resnets.evaluation.views import view_batches
 from resnets.files import read_verified
 from resnets.models import create_model
 
@@ -25,6 +26,11 @@ def member(seed=0, name="cifar_resnet20", **seeing):
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return Member(create_model(name).eval(), replace(Preprocessing(32, crop_pct=1.0), **seeing))
+
+
+def scores_of(member, source, rule, batch_size=128, shard=(0, 1)):
+    batches = view_batches(source, member.preprocessing, rule, batch_size, 0, shard)
+    return scored([member.model], batches, member.model.spec.classes, rule, member.preprocessing.size)
 
 
 @pytest.fixture
@@ -40,7 +46,7 @@ def some(indices, seed, classes=7, bad=()):
 
 def test_models_of_different_sizes_together(source):
     members = [member(0), member(1, size=24, fit="squash"), member(2, "cifar_plain20", mean=(0.5, 0.5, 0.5))]
-    each = [m.scores(source, RULE, 4) for m in members]
+    each = [scores_of(m, source, RULE, 4) for m in members]
     found = together(each)
     mean = np.mean([s.scores.double().softmax(1).numpy() for s in each], 0)
     assert np.allclose(found.scores.softmax(1), mean, atol=1e-6)
@@ -48,7 +54,7 @@ def test_models_of_different_sizes_together(source):
     assert torch.equal(together(each[:1]).scores, each[0].scores)
     logits = together(each, "logits")
     assert torch.allclose(logits.scores, torch.stack([s.scores for s in each]).mean(0))
-    parts = [members[0].scores(source, RULE, 4, shard=(rank, 5)) for rank in range(5)]  # more shards than batches
+    parts = [scores_of(members[0], source, RULE, 4, shard=(rank, 5)) for rank in range(5)]  # more shards than batches
     assert [len(part) for part in parts] == [4, 4, 1, 0, 0]
     assert torch.equal(merged(parts).scores, each[0].scores)
 
@@ -84,7 +90,7 @@ def test_the_cache_gives_back_what_was_kept(tmp_path, source):
     cache, one = ScoreCache(tmp_path), member()
     key = cache.key(one, source, RULE)
     assert cache.read(key) is None
-    scores = replace(one.scores(source, RULE), bad=(("\udcff.jpg", "torn"),))
+    scores = replace(scores_of(one, source, RULE), bad=(("\udcff.jpg", "torn"),))
     scores.scores[0, 0] = float("nan")
     cache.write(key, scores)
     kept = cache.read(key)
@@ -131,7 +137,7 @@ def test_the_order_of_files_is_part_of_the_key(tmp_path):
 def test_a_damaged_entry_is_none(tmp_path, source, damage):
     cache, one = ScoreCache(tmp_path), member()
     key = cache.key(one, source, RULE)
-    scores = one.scores(source, RULE)
+    scores = scores_of(one, source, RULE)
     cache.write(key, scores)
     (path,) = tmp_path.glob("*/scores.safetensors")
     data = bytearray(path.read_bytes())

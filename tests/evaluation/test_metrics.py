@@ -15,13 +15,17 @@ from torch import nn
 from resnets.data.batches import Batch
 from resnets.data.sources import Arrays
 from resnets.errors import DataError
-from resnets.evaluation.evaluate import check_bad, evaluate
+from resnets.evaluation.evaluate import Evaluation, check_bad, usable
 from resnets.evaluation.metrics import Counts, guesses, ranks
 from resnets.evaluation.records import Answers, cell, csv_text, write
-from resnets.evaluation.scoring import averaged
+from resnets.evaluation.scoring import averaged, scored
 from resnets.files import write_json
 
 NAN, INF = float("nan"), float("inf")
+
+
+def evaluate(models, batches, classes, max_bad=1.0):
+    return Evaluation(classes, usable(scored(models, batches, len(classes)), max_bad))
 
 
 def counted(scores, labels, classes=None):
@@ -174,7 +178,7 @@ def test_what_watch_raises_ends_the_test_and_leaves_every_mode(train):
 
     before = modes(model)
     with pytest.raises(KeyboardInterrupt):
-        evaluate([model], batches(), NAMES, watch=watch)
+        scored([model], batches(), len(NAMES), watch=watch)
     assert (seen, modes(model)) == ([[False] * 3], before)
 
 
@@ -199,7 +203,8 @@ def test_every_answer_agrees_with_the_counts(members):
     answers = Answers(Arrays(np.zeros((40, 1, 1, 1), np.uint8), LABELS.numpy(), "test"), NAMES)
     models = [Net(seed) for seed in range(members)]
     models[0].table[3] = 1.0  # a tie
-    result = evaluate(models, batches(), NAMES, watch=answers.add)
+    result = evaluate(models, batches(), NAMES)
+    answers.take(result.indices, result.labels, result.scores)
     assert [row[0] for row in answers.rows] == [f"test/{i}" for i in range(40)]
     assert sum(row[1] != row[2] for row in answers.rows) == result.counts.mistakes
     mean = torch.stack([model.table.softmax(1) for model in models]).mean(0)
@@ -265,7 +270,7 @@ def test_cells(text):
 def test_written_files_are_safe_and_whole(tmp_path):
     names = tuple(HOSTILE[:4])
     answers = Answers(Arrays(np.zeros((40, 1, 1, 1), np.uint8), LABELS.numpy(), "=test"), names)
-    result = evaluate([Net(0)], batches(), names, watch=answers.add)
+    result = evaluate([Net(0)], batches(), names)
     write(tmp_path, result, answers, {"model": "best"})
     tables = {}
     for path in sorted(tmp_path.glob("*.csv")):

@@ -15,7 +15,6 @@ from resnets.data import batches as loading
 from resnets.data.preprocessing import Preprocessing
 from resnets.data.sources import Arrays, Files
 from resnets.errors import UsageError
-from resnets.evaluation.evaluate import evaluate
 from resnets.evaluation.metrics import Counts
 from resnets.evaluation.protocol import PROTOCOLS, parse
 from resnets.evaluation.scoring import Scores, averaged, merged, scored
@@ -149,7 +148,7 @@ def test_one_view_equals_the_plain_forward(images):
             found = scored([model], view_batches(images, SMALL, rule, 6), 10, rule, 32).scores
             assert torch.allclose(found, expected, rtol=1e-5, atol=1e-5)
             assert "dense" in text or torch.equal(found, expected)
-    plain = evaluate([model], loading.testing_batches(images, SMALL, 6), tuple("abcdefghij"))
+    plain = scored([model], loading.testing_batches(images, SMALL, 6), 10)
     assert torch.equal(plain.scores, expected)
 
 

@@ -11,7 +11,8 @@ from .folders import WNID, Scan, few, flat_pictures, ignored
 _NUMBER = re.compile(r"ILSVRC2012_val_(\d{8})\.")
 _DEVKITS = ("ILSVRC2012_devkit_t12/data", "devkit/data")
 _SYNSETS = ("synsets.txt", "synset_words.txt", "LOC_synset_mapping.txt")  # in caffe's order: that of their ids
-_TABLES = ("map_clsloc.txt", "meta.txt", "synsets.txt")  # of the devkit's numbers
+_TABLES = ("map_clsloc.txt", "meta.txt", "synsets.txt", "meta.mat")  # of the devkit's numbers
+_MAX_META = 4 << 20  # bytes of meta.mat, which has 0.3 million
 
 
 def scan_flat(folder: Path, root: Path) -> Scan | None:
@@ -77,15 +78,34 @@ def _devkit(listing: Path, sizes: dict[str, int], root: Path) -> dict[str, str]:
     """One ILSVRC id a line, in the order of the pictures' numbers."""
     path = next((p for name in _TABLES if (p := find(root, listing.parent, (name,))) and _is_table(p)), None)
     if path is None:
-        raise _lacks(listing, "the devkit's own numbers (its meta.mat is not read)", _TABLES)
-    found = _lines(path, r"(?:(\d{1,4})\s+(n\d{8})|(n\d{8})\s+(\d{1,4}))(?:\s.*)?")
-    table = {int(first or last): wnid or other for first, wnid, other, last in found}
+        raise _lacks(listing, "the devkit's own numbers", _TABLES)
+    table = _matlab(path) if path.suffix == ".mat" else _numbers(path)
     wnids = list[str]()
     for line, (number,) in enumerate(_lines(listing, r"(\d{1,4})"), 1):
         if int(number) not in table:
             raise DataError(f"{safe_text(str(listing))}:{line}: class {number} is not in {path.name}")
         wnids.append(table[int(number)])
     return _numbered(wnids, sizes)
+
+
+def _numbers(path: Path) -> dict[int, str]:
+    """WordNet ids by the devkit's numbers, from lines like `n02119789 1 kit_fox` or `1 n02119789`."""
+    found = _lines(path, r"(?:(\d{1,4})\s+(n\d{8})|(n\d{8})\s+(\d{1,4}))(?:\s.*)?")
+    return {int(first or last): wnid or other for first, wnid, other, last in found}
+
+
+def _matlab(path: Path) -> dict[int, str]:
+    """The same from the devkit's meta.mat: its `synsets`, of which every row has ILSVRC2012_ID and WNID."""
+    from scipy.io import loadmat
+
+    try:
+        if path.stat().st_size > _MAX_META:
+            raise ValueError(f"more than {_MAX_META >> 20} MB")
+        rows = loadmat(path, squeeze_me=True, variable_names=["synsets"])["synsets"]
+        table = {int(row["ILSVRC2012_ID"]): str(row["WNID"]) for row in rows}
+    except Exception as error:  # SciPy raises whatever the damage leads to
+        raise DataError(f"{safe_text(str(path))} is not the devkit's: {safe_text(str(error))}") from error
+    return {number: wnid for number, wnid in table.items() if WNID.fullmatch(wnid)}
 
 
 def _tensorflow(listing: Path, sizes: dict[str, int], root: Path) -> dict[str, str]:
@@ -110,7 +130,9 @@ def _numbered(wnids: list[str], sizes: dict[str, int]) -> dict[str, str]:
 
 def _is_table(path: Path) -> bool:
     with path.open("rb") as file:
-        return re.match(rb"\d{1,4}\s+n\d{8}|n\d{8}\s+\d{1,4}\b", file.readline(1000)) is not None
+        return (
+            path.suffix == ".mat" or re.match(rb"\d{1,4}\s+n\d{8}|n\d{8}\s+\d{1,4}\b", file.readline(1000)) is not None
+        )
 
 
 def _lacks(listing: Path, numbers: str, names: tuple[str, ...]) -> DataError:

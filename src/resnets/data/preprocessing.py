@@ -18,7 +18,7 @@ NORMALIZATIONS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "none": ((0.0,), (1.0,)),
 }
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
-_MAX_RESIZED_PIXELS = 4_000_000
+MAX_RESIZED_PIXELS = 4_000_000  # of a picture that a resize makes
 Picture = Image.Image | NDArray[np.uint8]  # of colours or gray, or an array (H, W, channels)
 
 
@@ -103,7 +103,7 @@ class Preprocessing:
     def resized(self, image: Image.Image, side: int, target: int) -> Image.Image:
         """IMAGE with its side of so many pixels brought to TARGET and the other one in proportion, rounded down."""
         width, height = (max(1, s * target // side) for s in image.size)
-        if width * height > _MAX_RESIZED_PIXELS:
+        if width * height > MAX_RESIZED_PIXELS:
             raise ImageError(f"{image.width} x {image.height} is too long and thin to resize; use --fit squash")
         return image if (width, height) == image.size else image.resize((width, height), _FILTERS[self.interpolation])
 

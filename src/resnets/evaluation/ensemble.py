@@ -20,8 +20,7 @@ from ..errors import DataError, WeightsError
 from ..models import ResidualNetwork, VGGNetwork
 from .metrics import Counts
 from .protocol import Protocol
-from .scoring import Scores, averaged, scored
-from .views import view_batches
+from .scoring import Scores, averaged
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,18 +29,6 @@ class Member:
 
     model: ResidualNetwork | VGGNetwork
     preprocessing: Preprocessing
-
-    def scores(
-        self,
-        source: Source,
-        protocol: Protocol,
-        batch_size: int = 128,
-        workers: int = 0,
-        shard: tuple[int, int] = (0, 1),
-    ) -> Scores:
-        """The model's scores for SOURCE, or for the batches of a shard (rank, count), to be `merged` with the rest."""
-        batches = view_batches(source, self.preprocessing, protocol, batch_size, workers, shard)
-        return scored([self.model], batches, self.model.spec.classes, protocol, self.preprocessing.size)
 
 
 def together(members: Sequence[Scores], average: str = "softmax") -> Scores:

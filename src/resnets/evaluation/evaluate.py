@@ -1,19 +1,18 @@
 """Testing a model on one part of a data set."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..data.batches import Batch
 from ..errors import DataError
 from .calibration import Calibration, calibration
 from .metrics import Counts
 from .protocol import Protocol
-from .scoring import ONE_CROP, Scores, scored
+from .scoring import ONE_CROP, Scores
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,22 +95,6 @@ class Evaluation:
             "protocol_fields": self.protocol.as_dict(),
             "bad_files": [{"file": name, "reason": reason} for name, reason in self.bad],
         }
-
-
-def evaluate(
-    models: Sequence[nn.Module],
-    batches: Iterable[Batch],
-    classes: tuple[str, ...],
-    max_bad: float = 1.0,
-    watch: Callable[[Batch, Tensor], None] = lambda batch, scores: None,
-) -> Evaluation:
-    """Test MODELS (averaged) on every image of BATCHES, in eval mode, and leave their mode as it was.
-
-    watch is called with every batch and its scores; what it raises ends the test. Raises DataError where more than
-    the fraction `max_bad` of the files cannot be read, or none can.
-    """
-    found = scored(models, batches, len(classes), watch=watch)
-    return Evaluation(classes, usable(found, max_bad))
 
 
 def usable(found: Scores, max_bad: float) -> Scores:

@@ -10,13 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
 from .. import files
-from ..data.batches import Batch
 from ..data.images import ImageError
 from ..data.preprocessing import Preprocessing
 from ..data.sources import Source
@@ -31,7 +29,7 @@ _PICTURES = 24  # most confident mistakes that are kept as pictures
 
 @dataclass
 class Answers:
-    """Every answer of a test; `add` is what `evaluate` calls after each batch.
+    """Every answer of a test.
 
     preprocessing: how the models see a picture; where given, the most confident mistakes are kept as pictures.
     rows: file, right class, answer, probability; `indices` are those of the source.
@@ -43,18 +41,16 @@ class Answers:
     rows: list[list[Any]] = field(default_factory=list)
     indices: list[int] = field(default_factory=list)
 
-    def add(self, batch: Batch, scores: Tensor) -> None:
-        """Keep a batch's answers with the probability of each."""
-        self.take(torch.from_numpy(batch.indices), batch.labels, scores)
-
     def take(self, indices: Tensor, labels: Tensor, scores: Tensor) -> None:
-        """Keep the answers that scores (N, classes) give to the images at INDICES."""
+        """Hold the answers that scores (N, classes) give to the images at INDICES."""
         answers = guesses(scores)
         best = scores.softmax(1).gather(1, answers[:, None])[:, 0]
         columns = indices.tolist(), labels.tolist(), answers.tolist(), best.tolist()
-        self.indices += columns[0]
-        for index, label, guess, p in zip(*columns, strict=True):
-            self.rows.append([self.source.name(index), self.classes[label], self.classes[guess], f"{p:.6f}"])
+        self.indices = columns[0]
+        self.rows = [
+            [self.source.name(index), self.classes[label], self.classes[guess], f"{p:.6f}"]
+            for index, label, guess, p in zip(*columns, strict=True)
+        ]
 
     def mistakes(self) -> list[tuple[int, list[Any]]]:
         """Index and row of the most confident mistakes, the most confident first, then by index."""
@@ -87,10 +83,9 @@ def plain(text: str) -> str:
 def write(folder: Path, evaluation: Evaluation, answers: Answers, facts: dict[str, Any]) -> None:
     """Write result.json, per_class.csv, confusion.csv, predictions.csv, mistakes.csv and its pictures into FOLDER.
 
-    ANSWERS that were not added batch by batch are those of the evaluation's scores, at its temperature.
+    ANSWERS are filled: those of the evaluation's scores, at its temperature.
     """
-    if not answers.rows:
-        answers.take(evaluation.indices, evaluation.labels, evaluation.scores / evaluation.temperature)
+    answers.take(evaluation.indices, evaluation.labels, evaluation.scores / evaluation.temperature)
     classes = evaluation.classes
     per_class = evaluation.counts.per_class(classes)
     matrix = [[name, *row] for name, row in zip(classes, evaluation.counts.confusion.tolist(), strict=True)]

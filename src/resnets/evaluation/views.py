@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from ..data.batches import Batch, in_order, testing_batches
 from ..data.images import ImageError
-from ..data.preprocessing import Picture, Preprocessing, bands
+from ..data.preprocessing import MAX_RESIZED_PIXELS, Picture, Preprocessing, bands
 from ..data.sources import Source
 from ..errors import DataError, UsageError
 from .protocol import Protocol, check, side
@@ -25,7 +25,6 @@ _HALVES: dict[str, Callable[[int], int]] = {
     "ceil": lambda gap: -(-gap // 2),
     "half-even": lambda gap: round(gap / 2),
 }
-_MAX_PIXELS = 4_000_000  # of a resized picture, unless a square of its scale has more than a quarter of that
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,7 @@ def resized(picture: Picture, preprocessing: Preprocessing, scale: int, interpol
     else:
         reference = min(width, height) if fit == "crop" else max(width, height)
         shape = max(1, width * scale // reference), max(1, height * scale // reference)
-    if shape[0] * shape[1] > max(_MAX_PIXELS, 4 * scale * scale):
+    if shape[0] * shape[1] > max(MAX_RESIZED_PIXELS, 4 * scale * scale):
         raise ImageError(f"{width} x {height} is too long and thin to resize; use --fit squash")
     pixels = np.stack([_resize(part, shape, interpolation) for part in parts], -1)
     if fit != "pad":
