@@ -22,13 +22,13 @@ from .report import page
 from .report.tables import seeds_summary
 from .run import Event, events
 from .start import Machine, fit_network, helpful_workers, new_state, opened, preprocessing_of, settled, threads
-from .testing import ForeignModel, Tested, evaluate
+from .testing import ForeignModel, Tested, ensembles, evaluate
 from .training.distributed import processes
 from .training.train import train as train_steps
 
 __all__ = [
-    "ForeignModel", "Tested", "evaluate", "learning_rates", "load", "plan", "resume", "resumed", "run_folder", "seeded",
-    "train",
+    "ForeignModel", "Tested", "ensembles", "evaluate", "learning_rates", "load", "plan", "resume", "resumed",
+    "run_folder", "seeded", "train",
 ]  # fmt: skip
 _DIVERGED = 4  # times the smallest loss
 _SEEDS = re.compile(r"seed-\d+|seeds\.json|comparison\.html|\.tmp-.*")

@@ -20,10 +20,13 @@ import torchvision
 
 from . import __version__, files
 from .data.datasets import Dataset
+from .data.preprocessing import Preprocessing
 from .data.sources import Files, Source
 from .data.splits import path_text
 from .errors import DataError, LockHeld, UsageError, WeightsError, safe_text
 from .recipe import Recipe, as_json, from_json
+
+PIXEL_MEAN = "pixel_mean.json"  # the mean image, in a run folder
 
 
 @dataclass(frozen=True)
@@ -189,6 +192,17 @@ def fingerprint_of(test: Path) -> str | None:
         return None
     except ValueError:
         return ""
+
+
+def mean_facts(seen: Preprocessing) -> dict[str, Any]:
+    """What a mean image changes in a preprocessing."""
+    return {"pixel_mean": seen.pixel_mean, "mean": list(seen.mean), "std": list(seen.std)}
+
+
+def keep_mean(folder: Path, seen: Preprocessing) -> None:
+    """Write the mean image that SEEN subtracts, if it does, once: later sittings read it."""
+    if seen.pixel_mean and not (folder / PIXEL_MEAN).exists():
+        files.write_json(folder / PIXEL_MEAN, mean_facts(seen))
 
 
 def keep_data(folder: Path, dataset: Dataset, notes: Sequence[str]) -> None:

@@ -25,6 +25,7 @@ from .record import (
     check_is_a_run,
     check_recipe,
     keep_data,
+    keep_mean,
     keep_recipe,
     keep_split,
     read_result,
@@ -81,8 +82,9 @@ def events(recipe: Recipe, folder: Path, machine: Machine | None = None) -> Iter
     if (machine.workers or 0) < 0:
         raise UsageError(f"workers is {machine.workers}; it must be at least 0")
     with _held(folder, together):
-        settle = as_json(settled(recipe, folder)) if together.first else None
-        recipe = from_json(Recipe, together.share(settle), "recipe") if together.size > 1 else settled(recipe, folder)
+        recipe = settled(recipe, folder) if together.first else recipe
+        if together.size > 1:
+            recipe = from_json(Recipe, together.share(as_json(recipe)), "recipe")
         done = read_result(folder)
         if done:
             check_recipe(folder, recipe)
@@ -121,7 +123,7 @@ class _Run:
         self.state, notes = new_state(self.recipe, len(dataset.train), fresh)
         rare = imbalance(dataset) if recipe.training.balance == "none" else []
         self.notes = [*dataset.notes, *picture_sizes(dataset.train), *rare, *notes]
-        seen, classes = preprocessing_of(self.recipe, dataset), dataset.classes
+        seen, classes = preprocessing_of(self.recipe, dataset, folder, self.together), dataset.classes
         workers = helpful_workers(dataset.train) if machine.workers is None else machine.workers
         job = Classification(
             self.state.model, self.recipe, dataset.train, seen, classes, workers, self.together, self._check
@@ -133,6 +135,7 @@ class _Run:
             keep_recipe(folder, self.recipe)
             keep_split(folder, dataset.parts, recipe.data)
             keep_data(folder, dataset, self.notes)
+            keep_mean(folder, seen)
 
     def _check(self) -> None:
         """End a test after a signal; several processes stop together, after an update."""

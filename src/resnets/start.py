@@ -29,11 +29,12 @@ from .models.layers import set_ghost_batch
 from .models.network import ResidualNetwork
 from .models.weights import fit_weights
 from .recipe import Recipe, change
-from .record import model_folder
+from .record import PIXEL_MEAN, mean_facts, model_folder
 from .spec import AnyNetwork
+from .training.distributed import Processes
 from .training.optimizer import Average, optimizer
 from .training.schedule import Schedule
-from .training.train import State
+from .training.train import ALONE, State
 
 log = logging.getLogger(__name__)
 _LAST = torch.channels_last
@@ -137,14 +138,31 @@ def opened(recipe: Recipe) -> Dataset:
     return resplit(dataset, Path(recipe.split)) if recipe.split else dataset
 
 
-def preprocessing_of(recipe: Recipe, dataset: Dataset) -> Preprocessing:
-    """The preprocessing of a recipe; "pixel-mean" is computed from the training part."""
+def preprocessing_of(
+    recipe: Recipe, dataset: Dataset, folder: Path | None = None, together: Processes = ALONE
+) -> Preprocessing:
+    """The preprocessing of a recipe. "pixel-mean" is computed by the first process, once: FOLDER, a run, keeps it."""
     channels, pixel_mean = recipe.network.channels, recipe.normalize == "pixel-mean"
     if not pixel_mean and recipe.normalize not in NORMALIZATIONS:
         raise unknown("normalization", recipe.normalize, [*NORMALIZATIONS, "pixel-mean"])
     mean, std = normalization("none" if pixel_mean else recipe.normalize, channels)
     plain = Preprocessing(recipe.size, channels, recipe.fit, recipe.crop_pct, recipe.interpolation, mean, std)
-    return plain.with_pixel_mean(mean_image(dataset.train, plain)) if pixel_mean else plain
+    if not pixel_mean:
+        return plain
+    facts = _pixel_mean(plain, dataset.train, folder) if together.first else None
+    return replace(plain, **{name: _frozen(value) for name, value in together.share(facts).items()})
+
+
+def _pixel_mean(plain: Preprocessing, train: Source, folder: Path | None) -> dict[str, Any]:
+    """The fields of PLAIN that a mean image changes."""
+    kept = folder / PIXEL_MEAN if folder else None
+    if kept and kept.exists():
+        return json.loads(kept.read_bytes())
+    return mean_facts(plain.with_pixel_mean(mean_image(train, plain)))
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def start_from(model: Any, weights: str, origin: str) -> list[str]:

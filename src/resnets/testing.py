@@ -15,7 +15,7 @@ from .data.preprocessing import NORMALIZATIONS, Preprocessing, normalization
 from .data.sources import Files, Source
 from .data.splits import path_text
 from .errors import DataError, UsageError, safe_text, unknown
-from .evaluation.ensemble import Member, ScoreCache
+from .evaluation.ensemble import Member, ScoreCache, Subset, search
 from .evaluation.ensemble import together as averaged
 from .evaluation.evaluate import Evaluation, usable
 from .evaluation.protocol import Protocol, parse
@@ -94,10 +94,48 @@ def evaluate(models: Sequence[Model] | Model, data: str, **choices: Any) -> Test
     Every model sees pictures in its own way. Under torchrun, processes share the batches; the figures are the same.
     """
     test = Test(**choices)
+    sources = [models] if isinstance(models, str | Path | ForeignModel) else list(models)
+    trial, protocol = _prepared(sources, data, test), parse(test.protocol)
+    found = averaged(trial.scores(protocol, test), protocol.average)
+    first = trial.bundles[0]
+    temperature = first.temperature if len(sources) == 1 else 1.0
+    result = Evaluation(first.classes, usable(found, test.max_bad), protocol, temperature)
+    answers = Answers(trial.source, first.classes, first.preprocessing)
+    return Tested(trial.dataset, trial.part, result, answers, (*trial.dataset.notes, *trial.notes))
+
+
+def ensembles(models: Sequence[Model], data: str, size: int, **choices: Any) -> tuple[str, list[Subset]]:
+    """The part of DATA, and every ensemble of SIZE of the MODELS on it, the best first (he2015 table 5).
+
+    Each model passes over the data once. choices: the fields of `Test`.
+    """
+    if not 1 <= size <= len(models):
+        raise UsageError(f"size is {size}; it must be from 1 to {len(models)}, the number of models")
+    test = Test(**choices)
+    trial, protocol = _prepared(models, data, test), parse(test.protocol)
+    scores = trial.scores(protocol, test)
+    usable(averaged(scores, protocol.average), test.max_bad)
+    return trial.part, search(scores, size, protocol.average)
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """What is tested on what."""
+
+    dataset: Dataset
+    part: str
+    source: Source
+    bundles: list[Bundle]
+    notes: list[str]
+
+    def scores(self, protocol: Protocol, test: Test) -> list[Scores]:
+        """The scores of each model."""
+        return [_scores(Member(b.model(), b.preprocessing), self.source, protocol, test) for b in self.bundles]
+
+
+def _prepared(sources: Sequence[Model], data: str, test: Test) -> _Trial:
     if test.batch_size < 1 or test.workers < 0:
         raise UsageError(f"batch_size is {test.batch_size} and workers {test.workers}; they must be at least 1 and 0")
-    protocol = parse(test.protocol)
-    sources = [models] if isinstance(models, str | Path | ForeignModel) else list(models)
     folders = [resolve(source) for source in sources if not isinstance(source, ForeignModel)]
     runs = [found for folder in folders if (found := run_of(folder))]
     dataset = open_dataset(data, _holdout(runs, data))
@@ -110,13 +148,7 @@ def evaluate(models: Sequence[Model] | Model, data: str, **choices: Any) -> Test
     chosen, source, notes = _part(dataset, test.part, runs)
     if isinstance(dataset.whole, Files) and len(runs) < len(sources):
         notes.append("it is not known which of these images a model was trained on: it lies outside its run")
-    source = _by_name(source, dataset.classes, classes)
-    members = [Member(b.model(), b.preprocessing) for b in bundles]
-    found = averaged([_scores(member, source, protocol, test) for member in members], protocol.average)
-    temperature = bundles[0].temperature if len(bundles) == 1 else 1.0
-    result = Evaluation(classes, usable(found, test.max_bad), protocol, temperature)
-    answers = Answers(source, classes, bundles[0].preprocessing)
-    return Tested(dataset, chosen, result, answers, (*dataset.notes, *notes))
+    return _Trial(dataset, chosen, _by_name(source, dataset.classes, classes), bundles, notes)
 
 
 def _scores(member: Member, source: Source, protocol: Protocol, test: Test) -> Scores:

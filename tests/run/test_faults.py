@@ -257,6 +257,20 @@ def test_precision_is_decided_once(tmp_path, monkeypatch):
     assert faster_precision() in ("fp32", "bf16")
 
 
+def test_the_mean_image_is_computed_once(tmp_path, monkeypatch):
+    recipe = small("digits", normalize="pixel-mean", updates=6)
+    running = events(recipe, tmp_path / "run", Machine(save_every=2))
+    first = next(running).preprocessing
+    assert first.pixel_mean
+    next(running), next(running), next(running)
+    running.close()
+    monkeypatch.setattr("resnets.start.mean_image", pytest.fail)
+    resumed = list(events(recipe, tmp_path / "run"))
+    assert resumed[0].preprocessing == first
+    assert resumed[0].resumed_at == 2
+    assert api.load(tmp_path / "run").bundle.preprocessing == first
+
+
 def test_bf16_trains_and_resumes_to_the_same_bits(tmp_path):
     recipe = small("digits", precision="bf16", updates=6)
     execute(recipe, tmp_path / "whole")

@@ -76,6 +76,21 @@ def test_an_ensemble_is_tested_on_what_none_of_it_was_trained_on(tmp_path):
     assert 0 < len(one) < 12
 
 
+def test_every_pair_of_models_is_ranked(tmp_path, capsys, monkeypatch):
+    runs = [execute(small("digits", updates=8, seed=seed), tmp_path / str(seed)).run for seed in range(3)]
+    command = ["evaluate", *runs, "--data", "digits", "--best-of", "2", "--cache", str(tmp_path / "scores"), "--json"]
+    assert main(command) == 0
+    rows = json.loads(capsys.readouterr().out)["ensembles"]
+    assert [row["top5_mistakes"] for row in rows] == sorted(row["top5_mistakes"] for row in rows)
+    assert {tuple(row["models"]) for row in rows} == {(runs[0], runs[1]), (runs[0], runs[2]), (runs[1], runs[2])}
+    monkeypatch.setattr(testing, "view_batches", pytest.fail)  # every score is kept: no model is asked again
+    best = api.evaluate(rows[0]["models"], "digits", cache=tmp_path / "scores").evaluation.counts
+    assert (best.mistakes, best.images - best.top5_hits) == (rows[0]["top1_mistakes"], rows[0]["top5_mistakes"])
+    assert main([*command[:-1]]) == 0
+    assert "3 ensembles of 2 on the test part, 359 images" in capsys.readouterr().out
+    assert main([*command[:7], "4"]) == 2
+
+
 def test_a_model_outside_its_run_says_so(tmp_path, capsys):
     data = pictures(tmp_path / "data")
     result = execute(small(data), tmp_path / "run")

@@ -11,6 +11,8 @@ from tyro.conf import Positional, arg
 from ..errors import DataError, UsageError
 from .verb import Verb, console, print_json, shown
 
+_CHOICES = ("part", "protocol", "batch_size", "workers", "cache")
+
 
 @dataclass(frozen=True)
 class Evaluate(Verb):
@@ -41,6 +43,7 @@ class Evaluate(Verb):
     cache: Annotated[
         Path | None, arg(help="keep each model's scores in this folder: in another ensemble it is not asked again")
     ] = None
+    best_of: Annotated[int, arg(help="rank every ensemble of so many of the MODELs (he2015 table 5)")] = 0
     out: Annotated[Path | None, arg(help="where figures and answers go; default: below the run, if MODEL is one")] = (
         None
     )
@@ -63,16 +66,11 @@ class Evaluate(Verb):
             probe(place)
         if not self.data:
             raise UsageError("nothing to test on; give --data DATA, such as --data digits or --data photos/")
-        tested = api.evaluate(
-            self._sources(),
-            self.data,
-            part=self.part,
-            protocol=self.protocol,
-            batch_size=self.batch_size,
-            workers=self.workers,
-            max_bad=0.0 if self.strict else self.max_bad,
-            cache=self.cache,
-        )
+        choices: dict[str, Any] = {name: getattr(self, name) for name in _CHOICES}
+        choices["max_bad"] = 0.0 if self.strict else self.max_bad
+        if self.best_of:
+            return self._rank(choices)
+        tested = api.evaluate(self._sources(), self.data, **choices)
         if not processes().first:
             return 0
         facts: dict[str, Any] = {
@@ -93,6 +91,27 @@ class Evaluate(Verb):
             print_json({**found, "notes": tested.notes, "out": str(folder) if folder else None})
         else:
             _print_evaluation(facts, tested, folder)
+        return 0
+
+    def _rank(self, choices: dict[str, Any]) -> int:
+        from .. import api
+        from ..training.distributed import processes
+
+        part, found = api.ensembles(list(self.models), self.data, self.best_of, **choices)
+        rows = [{**one.as_dict(), "models": [str(self.models[i]) for i in one.members]} for one in found]
+        if processes().first and self.json:
+            print_json({"part": part, "protocol": self.protocol, "ensembles": rows})
+        elif processes().first:
+            out = console()
+            out.print(
+                f"{len(rows)} ensembles of {self.best_of} on the {part} part, {found[0].images} images, best first"
+            )
+            for row in rows[:20]:
+                out.print(
+                    f"top-5 error {row['top5_error']:6.2f} %   top-1 error {row['top1_error']:6.2f} %   "
+                    + " + ".join(map(shown, row["models"]))
+                )
+            out.print("the first is chosen on these images: test it on others")
         return 0
 
     def _sources(self) -> list[Any]:

@@ -58,6 +58,16 @@ class Subset:
     top1_mistakes: int
     top5_mistakes: int
 
+    def as_dict(self) -> dict[str, Any]:
+        """Images, mistakes, and errors in percent."""
+        return {
+            "images": self.images,
+            "top1_mistakes": self.top1_mistakes,
+            "top5_mistakes": self.top5_mistakes,
+            "top1_error": 100 * self.top1_mistakes / self.images,
+            "top5_error": 100 * self.top5_mistakes / self.images,
+        }
+
 
 def search(members: Sequence[Scores], size: int, average: str = "softmax") -> list[Subset]:
     """Every subset of SIZE models, the fewest top-5 mistakes first, then top-1, then by place (he2015 table 5)."""
