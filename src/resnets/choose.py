@@ -1,18 +1,13 @@
 """What `train` does with a folder of pictures when it is told nothing else: chosen from the data and the machine."""
 
 import os
-from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-import numpy as np
-
 from .data.check import fit_for
 from .data.datasets import Dataset
-from .data.images import ImageError
-from .data.sources import Source
+from .data.sources import sizes_of
 
 _LOOKED_AT = 200  # pictures
 _IMAGES_SEEN = 60_000  # by a whole training: what a network of 20 layers needs to learn from a few thousand pictures
@@ -38,7 +33,7 @@ class Choice:
 def choose(dataset: Dataset, cores: int | None = None) -> Choice:
     """Network, size, length and fit rule for DATASET on a machine with so many CORES (None: this one)."""
     cores = cores or len(os.sched_getaffinity(0))
-    sizes = list(_sizes(dataset.train))
+    sizes = sizes_of(dataset.train, _LOOKED_AT)
     side = median(min(size) for size in sizes) if sizes else 128
     _, network, fields = next(row for row in _ROWS if side <= row[0])
     count = len(dataset.train)
@@ -55,10 +50,3 @@ def choose(dataset: Dataset, cores: int | None = None) -> Choice:
         "fit": why,
     }
     return Choice(network, {**fields, "epochs": epochs, "fit": fit}, reasons)
-
-
-def _sizes(source: Source) -> Iterable[tuple[int, int]]:
-    for index in range(0, len(source), max(1, len(source) // _LOOKED_AT)):
-        with suppress(ImageError):
-            height, width = np.asarray(source.picture(index)).shape[:2]
-            yield width, height

@@ -21,7 +21,7 @@ from .data.datasets import Dataset, Holdout, open_dataset, resplit
 from .data.images import ImageError
 from .data.preprocessing import NORMALIZATIONS, Preprocessing, normalization
 from .data.randomness import fold
-from .data.sources import Arrays, Source
+from .data.sources import Arrays, Source, sizes_of
 from .errors import UsageError, safe_text, unknown
 from .families import name_of
 from .models import create_model, load_weights
@@ -41,6 +41,7 @@ _LAST = torch.channels_last
 _LEAST_SHARED_MEMORY = 256 << 20  # bytes that workers need to hand batches over
 
 
+_LOOKED_AT = 24  # pictures
 _IMBALANCE = 10  # largest class over smallest
 _TINY = 16  # pixels a side up to which one thread does the work: sharing so little costs more than it gives
 
@@ -210,11 +211,7 @@ def picture_sizes(source: Source) -> list[str]:
     """A line on how large the pictures in files are, from a sample of them; nothing for images in memory."""
     if isinstance(source, Arrays):
         return []
-    sizes: list[tuple[int, int]] = []
-    for index in range(0, len(source), max(1, len(source) // 24)):
-        with suppress(ImageError):
-            height, width = np.asarray(source.picture(index)).shape[:2]
-            sizes.append((width, height))
+    sizes = sizes_of(source, _LOOKED_AT)
     if not sizes:
         return []
     (small, large), count = ((min(sizes), max(sizes)), len(sizes))

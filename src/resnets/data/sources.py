@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -115,3 +116,13 @@ class Files:
     def relabel(self, labels: NDArray[np.int64]) -> "Files":
         """The same files with other labels."""
         return replace(self, labels=labels)
+
+
+def sizes_of(source: Source, count: int) -> list[tuple[int, int]]:
+    """(width, height) of about COUNT pictures spread over SOURCE, without those that cannot be read."""
+    found = list[tuple[int, int]]()
+    for index in range(0, len(source), max(1, len(source) // count)):
+        with suppress(ImageError):
+            height, width = np.asarray(source.picture(index)).shape[:2]
+            found.append((width, height))
+    return found
