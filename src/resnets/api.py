@@ -104,10 +104,10 @@ def seeded(recipe: Recipe, folder: Path, count: int, workers: int | None = None)
         if others:
             few = ", ".join(map(safe_text, sorted(others)[:3]))
             raise UsageError(f"{safe_text(str(folder))} holds other things than seeds ({few}); choose another --out")
-    recipe = settled(recipe, folder / f"seed-{recipe.seed}")
     results: list[Result] = []
     for seed in range(recipe.seed, recipe.seed + count):
-        for event in followed(replace(recipe, seed=seed), folder / f"seed-{seed}", workers):
+        alike = settled(recipe, folder / f"seed-{recipe.seed}")  # as the first seed's run found this machine
+        for event in followed(replace(alike, seed=seed), folder / f"seed-{seed}", workers):
             yield event
             if isinstance(event, Result):
                 results.append(event)

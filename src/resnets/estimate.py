@@ -12,13 +12,33 @@ from .classification import Classification
 from .data.batches import Batch
 from .data.images import ImageError
 from .data.sources import Arrays, Source
+from .models.fused import works
+from .models.layers import set_compiled
 from .recipe import Recipe
 from .start import Cost
 
+_LONG = 60.0  # seconds of a run; compiling takes up to fifteen and saves about a quarter
 _IMAGES = 32  # at most, of a measured update
 _BASE = 700 << 20  # bytes of Python, PyTorch and the loaded libraries
 # Bytes that wait for the backward pass per output of a convolution, measured on resnet18, resnet50, cifar_resnet110.
 _WAITING = {"fp32": 10.0, "bf16": 6.5, "auto": 10.0}
+
+
+def decided(job: Classification, updates: int) -> tuple[str, Cost]:
+    """The kernels of a new run of so many UPDATES, which JOB's model has from now on, and what it costs with them.
+
+    Short runs are not worth the compiler's time; long ones take what is measured to be faster.
+    """
+    kernels, eager = job.recipe.training.kernels, cost(job, updates)
+    if kernels != "auto":
+        return kernels, eager
+    if eager.seconds < _LONG or not job.recipe.training.channels_last or not works():
+        return "eager", eager
+    set_compiled(job.model, True)
+    compiled = cost(job, updates)
+    faster = compiled.seconds < eager.seconds
+    set_compiled(job.model, faster)
+    return ("compiled", compiled) if faster else ("eager", eager)
 
 
 def cost(job: Classification, updates: int) -> Cost:

@@ -54,7 +54,8 @@ class Training:
     updates after each drop of the rate.
     decay: which parameters decay; "no-norm-bias" exempts BN and biases. ema: decay of the averaged weights that are
     tested and kept, 0 for none. precision: "bf16" computes under autocast, weights stay
-    float32; "auto" is the faster of the two on the machine where the run begins, written into its recipe.json.
+    float32; kernels: "compiled" computes BN, addition and ReLU together. "auto" is the faster one on the machine where
+    the run begins, written into its recipe.json; it differs from the other by rounding only.
     body_lr: factor of the rate for everything but the classifier (fine-tuning). head_epochs: epochs at the start in
     which only the classifier learns and the body stays in eval mode.
     ghost_batch: images that share BN statistics (virtual batches; 0: all that pass the network together; he2015 used
@@ -85,7 +86,8 @@ class Training:
     label_smoothing: float = 0.0
     ema: float = 0.0
     precision: Literal["auto", "fp32", "bf16"] = "fp32"
-    channels_last: bool = False
+    kernels: Literal["auto", "eager", "compiled"] = "auto"
+    channels_last: bool = True
     fan: Literal["fan_in", "fan_out"] = "fan_in"
     zero_last_scale: bool = False
     body_lr: float = 1.0

@@ -56,7 +56,6 @@ def quick(network: AnyNetwork, data: str) -> Recipe:
         decay="no-norm-bias",
         ema=0.998,
         precision="auto",
-        channels_last=True,
     )
     small = Recipe("quick", network, data, size=network.size, training=training)
     small = change(small, flip="alternating")

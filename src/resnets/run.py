@@ -14,10 +14,11 @@ from torch import Tensor
 from . import files
 from .classification import Classification
 from .errors import DataError, Interrupted, NumericError, UsageError
-from .estimate import cost
+from .estimate import decided
 from .evaluation.protocol import parse
+from .models.layers import set_compiled
 from .outcome import Setting, finish
-from .recipe import Recipe, as_json, from_json
+from .recipe import Recipe, as_json, change, from_json
 from .record import (
     Result,
     began,
@@ -31,6 +32,7 @@ from .record import (
     read_result,
 )
 from .start import (
+    Cost,
     Machine,
     Plan,
     fit_network,
@@ -128,6 +130,11 @@ class _Run:
         job = Classification(
             self.state.model, self.recipe, dataset.train, seen, classes, workers, self.together, self._check
         )
+        self.cost: Cost | None = None
+        if fresh:
+            kernels, self.cost = decided(job, self.state.schedule.total)
+            self.recipe = change(self.recipe, kernels=self.together.share(kernels))
+            set_compiled(self.state.model, self.recipe.training.kernels == "compiled")
         self.setting = Setting(folder, self.recipe, dataset, seen, job, self.together, parse(recipe.protocol))
         if self.together.first:
             size = sum(tensor.numel() * tensor.element_size() for tensor in self.state.model.state_dict().values())
@@ -158,9 +165,8 @@ class _Run:
             self.log.truncate_after(state.update)
         setting, total = self.setting, state.schedule.total
         lengths = (total, state.per_epoch, state.update)
-        price = cost(setting.job, total) if not state.update else None
         notes = tuple(self.notes)
-        yield Plan(self.folder, self.recipe, setting.dataset, setting.preprocessing, *lengths, notes, price)
+        yield Plan(self.folder, self.recipe, setting.dataset, setting.preprocessing, *lengths, notes, self.cost)
         try:
             if state.epoch > state.closed:
                 records = self.log.records() if self.log else []

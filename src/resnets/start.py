@@ -25,7 +25,7 @@ from .data.sources import Arrays, Source, sizes_of
 from .errors import UsageError, safe_text, unknown
 from .families import name_of
 from .models import create_model, load_weights
-from .models.layers import set_ghost_batch
+from .models.layers import set_compiled, set_ghost_batch
 from .models.network import ResidualNetwork
 from .models.weights import fit_weights
 from .recipe import Recipe, change
@@ -78,12 +78,15 @@ class Plan:
 
 
 def settled(recipe: Recipe, folder: Path) -> Recipe:
-    """RECIPE with what depends on the machine decided: once, when the run begins; later sittings read it."""
-    if recipe.training.precision != "auto":
-        return recipe
-    kept = folder / "recipe.json"
-    precision = json.loads(kept.read_bytes())["training"]["precision"] if kept.exists() else faster_precision()
-    return change(recipe, precision=precision)
+    """RECIPE with what depends on the machine decided: once, when the run begins; later sittings read it.
+
+    "auto" kernels of a new run stay so: `estimate.decided` measures the run's own network.
+    """
+    training, path = recipe.training, folder / "recipe.json"
+    kept = json.loads(path.read_bytes())["training"] if path.exists() else {}
+    if training.precision == "auto":
+        recipe = change(recipe, precision=kept.get("precision") or faster_precision())
+    return change(recipe, kernels=kept.get("kernels", "eager")) if kept and training.kernels == "auto" else recipe
 
 
 def faster_precision() -> str:
@@ -186,6 +189,7 @@ def new_state(recipe: Recipe, images: int, fresh: bool) -> tuple[State, list[str
     notes = start_from(model, recipe.weights, recipe.origin) if recipe.weights and fresh else []
     check_fits(model, recipe.network)
     set_ghost_batch(model, training.ghost_batch)
+    set_compiled(model, training.kernels == "compiled")
     if training.recompute:
         if not isinstance(model, ResidualNetwork):
             raise UsageError(f"recompute is for residual networks; {name_of(recipe.network)} keeps its activations")

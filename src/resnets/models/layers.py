@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from .fused import normalised_relu
+
 _SECOND_PASS = ContextVar("second pass", default=False)
 
 
@@ -21,6 +23,7 @@ class BatchNorm(nn.BatchNorm2d):
     """
 
     ghost: int = 0
+    compiled: bool = False
 
     def forward(self, input: Tensor) -> Tensor:
         """The input, normalised; in the second pass of `recomputed` the running statistics stay."""
@@ -29,14 +32,33 @@ class BatchNorm(nn.BatchNorm2d):
         again, ghost = _SECOND_PASS.get(), min(self.ghost or len(input), len(input))
         return self._split(input, ghost, again) if again or ghost < len(input) else super().forward(input)
 
+    @property
+    def fuses(self) -> bool:
+        """Whether a ReLU that follows is computed together with it, by `activated`."""
+        return self.compiled and self.training
+
+    def activated(self, x: Tensor, carried: Tensor | None = None) -> Tensor:
+        """ReLU(BN(x) + carried), in one compiled kernel each way; of virtual batches one after the other."""
+        if 0 < self.ghost < len(x) or not x.is_contiguous(memory_format=torch.channels_last):
+            x = self(x)
+            return torch.relu(x if carried is None else carried + x)
+        y, mean, variance = normalised_relu(x, carried, self.weight, self.bias, self.eps)
+        if not _SECOND_PASS.get():
+            rate, count = self._counted(), x.numel() / x.shape[1]
+            self.running_mean.lerp_(mean, rate)  # type: ignore[union-attr]
+            self.running_var.lerp_(variance * (count / (count - 1)), rate)  # type: ignore[union-attr]
+        return y
+
+    def _counted(self) -> float:
+        """Count a batch; the weight of its statistics among all so far."""
+        self.num_batches_tracked.add_(1)  # type: ignore[union-attr]
+        return 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum  # type: ignore[arg-type]
+
     def _split(self, x: Tensor, ghost: int, again: bool) -> Tensor:
         chunks = x.tensor_split(tuple(range(ghost, len(x) - (len(x) % ghost == 1), ghost)))
         assert self.running_mean is not None
         assert self.running_var is not None
-        assert self.num_batches_tracked is not None
-        if not again:
-            self.num_batches_tracked.add_(1)
-        rate = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
+        rate = 0.0 if again else self._counted()
         means, variances = (each.repeat(len(chunks), 1) for each in (self.running_mean, self.running_var))
         parts = [
             F.batch_norm(chunk, mean, variance, self.weight, self.bias, True, rate, self.eps)
@@ -46,6 +68,13 @@ class BatchNorm(nn.BatchNorm2d):
             self.running_mean.copy_(means.mean(0))
             self.running_var.copy_(variances.mean(0))
         return torch.cat(parts) if len(parts) > 1 else parts[0]
+
+
+def set_compiled(model: nn.Module, compiled: bool) -> None:
+    """Whether BN, addition and ReLU of MODEL are computed together in training, where they follow each other."""
+    for module in model.modules():
+        if isinstance(module, BatchNorm):
+            module.compiled = compiled
 
 
 def set_ghost_batch(model: nn.Module, images: int) -> None:

@@ -57,7 +57,8 @@ class ResidualNetwork(nn.Module):
 
     def feature_maps(self, x: Tensor) -> dict[str, Tensor]:
         """The outputs of the stem and of every stage by name: {"stem": …, "layer1": …}, the last one activated."""
-        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
+        x = self.conv1(x)
+        x = self.maxpool(self.bn1.activated(x) if self.bn1.fuses else self.relu(self.bn1(x)))
         maps = {"stem": x}
         for number, stage in enumerate(self.stages, 1):
             x = self._in_segments(stage, x) if self.recompute and self.training and x.requires_grad else stage(x)

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from ..spec import Unit
 from .layers import BatchNorm
-from .shortcuts import MERGES, carry
+from .shortcuts import MERGES, Add, ResidualOnly, carry
 
 
 class ResidualUnit(nn.Module):
@@ -53,15 +53,24 @@ class ResidualUnit(nn.Module):
         return [] if skip else names
 
     def _run(self, layers: list[str], x: Tensor) -> Tensor:
-        for layer in layers:
-            x = getattr(self, layer)(x)
+        done = 0
+        while done < len(layers):
+            layer = getattr(self, layers[done])
+            fused = layers[done + 1 : done + 2] == ["relu"] and isinstance(layer, BatchNorm) and layer.fuses
+            x = layer.activated(x) if fused else layer(x)
+            done += 1 + fused
         return x
 
     @property
-    def last_bn(self) -> nn.BatchNorm2d | None:
+    def last_bn(self) -> BatchNorm | None:
         """The BN that ends the residual branch; None where a convolution or a ReLU ends it."""
         last = self._branch[-1]
         return getattr(self, last) if last.startswith("bn") else None
+
+    def _fused_end(self) -> BatchNorm | None:
+        """The last BN, where it, the addition and ReLU are computed together."""
+        joins = self._after == ["relu"] and isinstance(self.shortcut, Add | ResidualOnly)
+        return self.last_bn if joins and self.last_bn and self.last_bn.fuses else None
 
     def residual(self, activated: Tensor) -> Tensor:
         """F: the residual branch, from the (pre-activated) input."""
@@ -74,6 +83,10 @@ class ResidualUnit(nn.Module):
         projects = isinstance(self.downsample, nn.Sequential)
         activated = self._run(self._before, x) if projects or not dropped else x
         carried = self.downsample(activated if projects else x)
+        last = self._fused_end()
+        if last and not dropped:
+            summed = carried if isinstance(self.shortcut, Add) else None
+            return last.activated(self._run(self._branch[:-1], activated), summed)
         residual = self._dropped(carried) if dropped else self._scaled(self.residual(activated))
         return self._run(self._after, self.shortcut(x, carried, residual))
 

@@ -1,0 +1,93 @@
+"""BN, addition and ReLU in one compiled kernel compute what the layers one by one do."""
+
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from resnets import api
+from resnets.models import create_model
+from resnets.models.fused import normalised_relu, works
+from resnets.models.layers import BatchNorm, set_compiled, set_ghost_batch
+from resnets.run import events
+from resnets.spec import BASIC, BOTTLENECK, PRE_ACTIVATION, Network, Stage, Stem, Unit
+from resnets.start import Machine
+from resnets.training.train import Step
+
+torch.set_num_threads(1)  # the tensors are small
+pytestmark = pytest.mark.skipif(not works(), reason="no C++ compiler")
+TINY = Network(Stem(3, 4), (Stage(2, 4, 1), Stage(2, 8, 2)), Unit(BASIC, shortcut="A"), 5, size=8)
+NETWORKS = {
+    "option A": TINY,
+    "projections": replace(TINY, unit=Unit(BOTTLENECK)),
+    "plain": replace(TINY, unit=Unit(BASIC, merge="none")),
+    "pre-activation": replace(TINY, unit=Unit(BASIC, PRE_ACTIVATION)),
+    "stochastic depth": replace(TINY, unit=Unit(BASIC, shortcut="A", stochastic_depth=0.7)),
+    "dropout": replace(TINY, unit=Unit(BASIC, shortcut="A", merge="dropout")),
+}
+
+
+def images(count, channels=3, size=8, seed=0):
+    found = torch.randn(count, channels, size, size, generator=torch.Generator().manual_seed(seed))
+    return found.contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("adds", [False, True])
+def test_values_and_gradients_are_those_of_the_formula_in_float64(adds):
+    x, carried, dy = (images(6, 4, seed=seed) for seed in range(3))
+    weight, bias = torch.rand(4) + 0.5, torch.randn(4)
+    leaves = [tensor.clone().requires_grad_() for tensor in (x, carried, weight, bias)]
+    y, mean, variance = normalised_relu(leaves[0], leaves[1] if adds else None, *leaves[2:], 1e-5)
+    y.backward(dy)
+    exact = [tensor.double().requires_grad_() for tensor in (x, carried, weight, bias)]
+    expected = F.batch_norm(exact[0], None, None, *exact[2:], True, 0.1, 1e-5)
+    expected = torch.relu(expected + exact[1] if adds else expected)
+    expected.backward(dy.double())
+    torch.testing.assert_close(y.double(), expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(mean, x.mean((0, 2, 3)))
+    torch.testing.assert_close(variance, x.var((0, 2, 3), correction=0))
+    for ours, theirs in zip(leaves, exact, strict=True):
+        if theirs.grad is None:
+            assert ours.grad is None
+        else:
+            torch.testing.assert_close(ours.grad.double(), theirs.grad, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("change", ["as it is", "recomputed", "virtual batches"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_networks_learn_the_same(name, change):
+    torch.manual_seed(0)  # of 1,500 other seeds three put a number so close to 0 that rounding decides its ReLU
+    models = [create_model(NETWORKS[name]).to(memory_format=torch.channels_last)]
+    models.append(copy.deepcopy(models[0]))
+    set_compiled(models[1], True)
+    assert all(layer.fuses for layer in models[1].modules() if isinstance(layer, BatchNorm))
+    for model in models:
+        set_ghost_batch(model, 3 if change == "virtual batches" else 0)
+        model.recompute = 2 if change == "recomputed" else 0
+        for seed in range(3):
+            torch.manual_seed(seed)
+            model(images(6, seed=seed)).square().mean().backward()
+    tensors = [dict(model.named_parameters()) | dict(model.named_buffers()) for model in models]
+    for key, tensor in tensors[0].items():
+        torch.testing.assert_close(tensors[1][key], tensor, rtol=1e-4, atol=1e-5)
+        if tensor.grad is not None:
+            torch.testing.assert_close(tensors[1][key].grad, tensor.grad, rtol=1e-3, atol=1e-4)
+    assert not any(layer.fuses for layer in models[1].eval().modules() if isinstance(layer, BatchNorm))
+
+
+def losses(folder, precision, kernels):
+    recipe = api.plan(
+        "digits", network="cifar_resnet8", size=8, updates=20, lr=0.02, batch_size=64, precision=precision,
+        kernels=kernels, channels_last=True,
+    )  # fmt: skip
+    return [event.loss for event in events(recipe, folder, Machine(0)) if isinstance(event, Step)]
+
+
+@pytest.mark.parametrize(("precision", "rounding"), [("fp32", 1e-4), ("bf16", 0.02)])
+def test_the_losses_of_20_updates_differ_by_rounding(tmp_path, precision, rounding):
+    eager, compiled = (losses(tmp_path / kernels, precision, kernels) for kernels in ("eager", "compiled"))
+    assert len(eager) == 20
+    assert compiled == pytest.approx(eager, abs=rounding)
+    assert compiled != eager
