@@ -41,7 +41,7 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class Training:
-    """How a network is trained: SGD with momentum, rates in updates.
+    """How a network is trained: with momentum, rates in updates.
 
     The run ends after `updates`, or after `epochs` where updates is 0. schedule: "steps" multiplies the rate by
     `drop` at each milestone (update numbers, or epochs where `milestone_epochs` is given); "one-cycle" rises linearly
@@ -50,6 +50,8 @@ class Training:
     epochs.
     warmup: "until-error" stays at `warmup_lr` until the training error of 100 updates is below 80 % (he2015 section
     4.2, 110 layers), "updates" for `warmup_updates` (he2016 appendix); both then go on with `lr`.
+    optimizer: "muon" gives the weights of convolutions orthogonalised updates at the rate `muon_lr`, which follows the
+    same schedule, and SGD all others (`training.optimizer.Muon`).
     momentum_form: "pytorch" is v = m·v + g, w -= lr·v; "caffe" is v = m·v + lr·g, w -= v. They differ for some ten
     updates after each drop of the rate.
     decay: which parameters decay; "no-norm-bias" exempts BN and biases. ema: decay of the averaged weights that are
@@ -78,6 +80,8 @@ class Training:
     warmup: Literal["none", "until-error", "updates"] = "none"
     warmup_lr: float = 0.01
     warmup_updates: int = 0
+    optimizer: Literal["sgd", "muon"] = "sgd"
+    muon_lr: float = 0.03
     momentum: float = 0.9
     momentum_form: Literal["pytorch", "caffe"] = "pytorch"
     nesterov: bool = False
@@ -168,7 +172,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "min_area": (0.001, 1.0001), "body_lr": (0, float("inf")), "head_epochs": (0, 10**6), "patience": (1, 10**6),
     "drop": (0, 1.0001), "warmup_updates": (0, 10**9), "ghost_batch": (0, 10**6), "micro_batch": (0, 10**6),
     "recompute": (0, 10**4), "bn_images": (0, 10**9), "colour": (0, 10), "randaugment": (0, 31), "mixup": (0, 100),
-    "cutmix": (0, 100), "channels": (0, 65),
+    "cutmix": (0, 100), "channels": (0, 65), "muon_lr": (0, float("inf")),
 }  # fmt: skip
 
 
@@ -182,6 +186,8 @@ def checked(value: Recipe) -> Recipe:
                 raise UsageError(f"{name} is {number}; it must be at least {low:g} and below {high:g}")
     if value.training.momentum_form == "caffe" and value.training.nesterov:
         raise UsageError("momentum_form caffe has no Nesterov form here; set nesterov to false")
+    if value.training.momentum_form == "caffe" and value.training.optimizer == "muon":
+        raise UsageError("momentum_form caffe is one of sgd; set optimizer to sgd")
     if value.training.epochs == value.training.updates == 0:
         raise UsageError("the run has no length; give --epochs or --updates")
     return value

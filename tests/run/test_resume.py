@@ -89,10 +89,11 @@ def test_signals_at_the_end_of_an_epoch(trials):
     "changes",
     [
         pytest.param(
-            {"channels_last": True, "schedule": "plateau", "patience": 1, "warmup": "until-error"},
+            {"kernels": "compiled", "channels_last": True, "schedule": "plateau", "patience": 1}
+            | {"warmup": "until-error"},
             marks=pytest.mark.slow,
         ),
-        {"head_epochs": 1, "weights": "HEAD", "precision": "bf16"},
+        {"head_epochs": 1, "weights": "HEAD", "precision": "bf16", "optimizer": "muon"},
         {
             "mixup": 0.2,
             "cutmix": 1.0,

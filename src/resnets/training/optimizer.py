@@ -1,4 +1,7 @@
-"""SGD with momentum over named groups of parameters."""
+"""SGD with momentum, or Muon, over named groups of parameters."""
+
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -6,26 +9,83 @@ from torch import Tensor, nn
 from ..recipe import Training
 
 
+class Muon(torch.optim.SGD):
+    """SGD; in groups with `orthogonal`, momentum is orthogonalised first (Jordan et al. 2024, "Muon").
+
+    Such a weight (out, …) is a matrix of `out` rows. Every update takes a step of a length that the rate alone decides,
+    and the matrix is brought back to the norm √out: BN makes what follows independent of it (arXiv:2409.20325).
+    """
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        """Update every parameter that has a gradient."""
+        groups = self.param_groups
+        try:
+            self.param_groups = [group for group in groups if not group["orthogonal"]]
+            super().step(closure)
+        finally:
+            self.param_groups = groups
+        for group in groups:
+            if group["orthogonal"]:
+                self._turn(group)
+
+    def _turn(self, group: dict[str, Any]) -> None:
+        """Matrices of one shape together."""
+        shapes: dict[torch.Size, list[Tensor]] = {}
+        for weight in group["params"]:
+            if weight.grad is not None:
+                shapes.setdefault(weight.shape, []).append(weight)
+        for weights in shapes.values():
+            given = torch.stack([self._momentum(weight, group["momentum"]) for weight in weights])
+            turned = orthogonal(given.flatten(2))
+            for weight, direction in zip(weights, turned, strict=True):
+                weight.mul_(len(weight) ** 0.5 / weight.norm())
+                weight.sub_(direction.view(weight.shape), alpha=group["lr"])
+
+    def _momentum(self, weight: Tensor, momentum: float) -> Tensor:
+        """Nesterov's form."""
+        assert weight.grad is not None
+        kept = self.state[weight].setdefault("momentum_buffer", torch.zeros_like(weight))
+        kept.mul_(momentum).add_(weight.grad)
+        return weight.grad.add(kept, alpha=momentum)
+
+
+def orthogonal(matrices: Tensor) -> Tensor:
+    """Roughly U·Vᵀ of each matrix U·S·Vᵀ, (…, rows, columns): five steps of a quintic Newton–Schulz iteration.
+
+    Singular values end between 0.7 and 1.2; the coefficients are Jordan's, steepest at 0.
+    """
+    x = matrices / (matrices.norm(dim=(-2, -1), keepdim=True) + 1e-7)
+    upright = x.shape[-2] > x.shape[-1]
+    x = x.mT if upright else x
+    for _ in range(5):
+        gram = x @ x.mT
+        x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
+    return x.mT if upright else x
+
+
 def optimizer(model: nn.Module, classifier: str, training: Training) -> torch.optim.SGD:
-    """SGD for MODEL: groups by decay, and by rate where the body learns more slowly than the classifier.
+    """The optimizer of MODEL: groups by decay, and by rate where the body learns more slowly than the classifier.
 
     "all" decays every parameter, "no-norm-bias" neither BN nor biases (correctness point 25). Every group carries
-    `scale`, its factor of the scheduled rate.
+    `scale`, its factor of the scheduled rate. Muon takes the convolutions without a bias: those that BN goes with.
     """
-    groups: dict[tuple[bool, float], list[Tensor]] = {}
+    muon = training.optimizer == "muon"
+    turned = {id(m.weight) for m in model.modules() if isinstance(m, nn.Conv2d) and m.bias is None} if muon else set()
+    groups: dict[tuple[float, float, bool], list[Tensor]] = {}
     for name, parameter in model.named_parameters():
-        head = name.startswith(f"{classifier}.")
+        scale = 1.0 if name.startswith(f"{classifier}.") else training.body_lr
         decays = training.decay == "all" or parameter.dim() > 1
-        groups.setdefault((head, training.weight_decay if decays else 0.0), []).append(parameter)
-    return torch.optim.SGD(
+        if id(parameter) in turned:
+            key = (scale * training.muon_lr / (training.lr or 1.0), 0.0, True)
+        else:
+            key = (scale, training.weight_decay if decays else 0.0, False)
+        groups.setdefault(key, []).append(parameter)
+    kind = Muon if muon else torch.optim.SGD
+    return kind(
         [
-            {
-                "params": params,
-                "weight_decay": decay,
-                "scale": 1.0 if head else training.body_lr,
-                "form": training.momentum,
-            }
-            for (head, decay), params in groups.items()
+            {"params": p, "scale": scale, "weight_decay": decay, "orthogonal": turns, "form": training.momentum}
+            for (scale, decay, turns), p in groups.items()
         ],
         lr=training.lr,
         momentum=training.momentum,
