@@ -68,7 +68,7 @@ def test_a_run_keeps_what_was_chosen_when_it_began(tmp_path):
 
 def test_a_rare_class_is_named(tmp_path):
     rare = open_dataset(str(pictures(tmp_path / "rare", {"common": 60, "rare": 4}, 8)))
-    assert "common has 42 training pictures, rare 2" in imbalance(rare)[0]
+    assert imbalance(rare)[0].startswith("train: common has 42 pictures, rare 2: look at ")
     assert imbalance(open_dataset("digits")) == []
 
 

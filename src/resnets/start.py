@@ -16,13 +16,14 @@ import torch
 
 from . import bundle
 from .data.batches import mean_image
+from .data.check import imbalance as imbalance_of
 from .data.course import batches_per_epoch
 from .data.datasets import Dataset, Holdout, open_dataset, resplit
 from .data.images import ImageError
 from .data.preprocessing import NORMALIZATIONS, Preprocessing, normalization
 from .data.randomness import fold
 from .data.sources import Arrays, Source, sizes_of
-from .errors import UsageError, safe_text, unknown
+from .errors import UsageError, unknown
 from .families import name_of
 from .models import create_model, load_weights
 from .models.layers import set_compiled, set_ghost_batch
@@ -42,7 +43,6 @@ _LEAST_SHARED_MEMORY = 256 << 20  # bytes that workers need to hand batches over
 
 
 _LOOKED_AT = 24  # pictures
-_IMBALANCE = 10  # largest class over smallest
 _TINY = 16  # pixels a side up to which one thread does the work: sharing so little costs more than it gives
 
 
@@ -224,16 +224,9 @@ def picture_sizes(source: Source) -> list[str]:
 
 
 def imbalance(dataset: Dataset) -> list[str]:
-    """A note where the largest class is over ten times the smallest."""
-    numbers = np.bincount(dataset.train.labels, minlength=len(dataset.classes)).tolist()
-    counts = dict(zip(dataset.classes, numbers, strict=True))
-    least, most = min(counts, key=lambda c: counts[c]), max(counts, key=lambda c: counts[c])
-    if counts[most] <= _IMBALANCE * counts[least]:
-        return []
-    return [
-        f"{safe_text(most)} has {counts[most]} training pictures, {safe_text(least)} {counts[least]}: "
-        "look at the balanced accuracy, and try --balance loss or --balance sampling"
-    ]
+    """A note where the largest class has many times the training pictures of the smallest."""
+    told = imbalance_of(dataset.classes, dataset.train.labels)
+    return [f"train: {told}"] if told else []
 
 
 def helpful_workers(source: Source) -> int:

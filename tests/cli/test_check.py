@@ -2,6 +2,7 @@
 
 import io
 import json
+import shlex
 import sys
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from PIL import Image
 
 from resnets.cli.check import Check
+from resnets.data import check
 from resnets.data.images import read_image
 from resnets.errors import DataError, UsageError
 
@@ -52,7 +54,28 @@ def test_summary(root, capsys):
     assert "\x1b" not in said
     last = said.splitlines()[-1]
     assert last == f"what the network will see: resnets check {root} --fit pad --sheet check-photos.png"
-    assert run(root, "--strict") == 3
+
+
+def test_strict_stops_at_the_first(root, capsys, monkeypatch):
+    assert run(root, "--strict") == 0
+    shown = capsys.readouterr().out
+    for path in sorted(root.rglob("*.png"))[1::2]:
+        path.write_bytes(b"none")
+    seen, pictures = [], check.pictures
+    monkeypatch.setattr(check, "pictures", lambda data: (seen.append(found) or found for found in pictures(data)))
+    with pytest.raises(DataError, match=r"^\w/\d+\.png: not JPEG.*: unknown; without --strict all are read$") as caught:
+        run(root, "--strict", "--sheet", root.parent / "x.png")
+    assert caught.value.exit_code == 3
+    assert [bool(found.bad) for found in seen] == [False] * (len(seen) - 1) + [True]
+    assert "nothing is wrong" in shown
+    assert (capsys.readouterr().out, (root.parent / "x.png").exists()) == ("", False)
+
+
+def test_the_command_is_for_a_shell(root, capsys):
+    place = root.rename(root.parent / "it's mine; $HOME")
+    assert run(place) == 0
+    command = capsys.readouterr().out.splitlines()[-1].removeprefix("what the network will see: ")
+    assert shlex.split(command)[:3] == ["resnets", "check", str(place)]
 
 
 def test_json(root, capsys):

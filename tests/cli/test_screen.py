@@ -2,6 +2,7 @@
 
 import io
 import re
+import shlex
 
 import pytest
 from rich.console import Console
@@ -9,7 +10,9 @@ from rich.console import Console
 from resnets import api
 from resnets.cli import screen
 from resnets.cli.main import main
-from resnets.cli.screen import Screen, duration
+from resnets.cli.screen import Screen
+from resnets.record import Result
+from resnets.report.tables import duration
 
 
 def shown(monkeypatch, tmp_path, terminal):
@@ -45,8 +48,27 @@ def test_one_line_per_epoch_elsewhere(monkeypatch, tmp_path):
     assert not re.search(r"https?://(?!www\.w3\.org|purl\.org|creativecommons\.org|matplotlib\.org)", page)
 
 
+def test_the_commands_are_for_a_shell(capsys):
+    run = "runs/it's mine; \x1b$HOME"
+    result = Result(
+        run=run, network="cifar_resnet8", data="digits", recipe="quick", seed=0, updates=1, epochs=1, model="last",
+        val_error=None, test_error=None, test_images=0, test_mistakes=None, worst_class=None, bad_files=1, seconds=1.0,
+        images_per_second=1.0,
+    )  # fmt: skip
+    Screen().show(result)
+    text = capsys.readouterr().out
+    assert "\x1b" not in text
+    commands = [shlex.split(line) for line in text.splitlines() if line.startswith("  resnets ")]
+    assert [words[:3] for words in commands] == [
+        ["resnets", verb, run.replace("\x1b", "\\x1b")] for verb in ("predict", "evaluate", "describe")
+    ]
+
+
 def test_durations():
-    assert [duration(s) for s in (7.6, 185, 7800)] == ["8 s", "3 min 05 s", "2 h 10 min"]
+    assert [duration(s) for s in (-1, 7.6, 59.6, 185, 3599.6, 7800)] == [
+        "0 s", "8 s", "1 min 00 s", "3 min 05 s", "1 h 00 min", "2 h 10 min",
+    ]  # fmt: skip
+    assert [duration(s, "zh") for s in (7.6, 185, 7800)] == ["8 秒", "3 分 05 秒", "2 小时 10 分"]
 
 
 @pytest.mark.slow

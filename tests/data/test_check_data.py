@@ -10,7 +10,7 @@ from image_corpus import odd_modes, save
 from PIL import Image
 from trees import tree_hash
 
-from resnets.data.check import KINDS, check, fit_for, pictures, report
+from resnets.data.check import KINDS, check, fit_for, imbalance, pictures, report
 from resnets.data.contact import contact_sheet
 from resnets.data.datasets import Dataset, Holdout, open_dataset
 from resnets.data.images import decode
@@ -169,7 +169,7 @@ def test_imbalance_and_empty_classes(root):
     report = check(str(root))
     assert report.classes == {"a": 122, "b": 12, "c": 0}
     assert found(report)["empty classes"] == [(("c",), "")]
-    assert found(report)["imbalance"] == [((), "a has 122 pictures, c 0")]
+    assert found(report)["imbalance"] == [((), imbalance("abc", [0] * 122 + [1] * 12))]
     assert any("empty class folders: d" in note for note in report.notes)
 
 

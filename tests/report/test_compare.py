@@ -1,13 +1,14 @@
 """Several runs on one page."""
 
 import json
+import re
 
 import pytest
 from pages import read
 from run_folders import keep_run, keep_test
 
 from resnets.errors import UsageError
-from resnets.report import compare
+from resnets.report import compare, reading
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +46,9 @@ def test_comparison(runs, tmp_path):
     text = read(tmp_path / "x.html").words
     for words in ("7.00\u00a0% ± 1.00", "not finished", "lr 0.01", "Solid: validation error", "Runs: 5 · Tests: 1"):
         assert " ".join(words.split()) in text, words
+    heads = re.findall(r"<th\b[^>]*>(?:<code>)?([^<]*)", (tmp_path / "x.html").read_text())
+    assert heads[:7] == ["", "runs", "part", "best", "median", "mean ± deviation", "lr"]
+    assert heads[7:15] == ["", "run", "test error", "validation error", "time", "images/s", "seed", "lr"]
     compare.write(compare.find(runs), tmp_path / "zh.html", "zh")
     assert "均值 ± 标准差" in read(tmp_path / "zh.html").words
 
@@ -66,3 +70,46 @@ def test_one_run_and_other_data(runs, tmp_path):
     assert "do not compare" in read(tmp_path / "x.html").words
     assert compare.write(compare.find(runs / "t"), tmp_path / "t.html")["runs"] == []
     assert "Tests: 1" in read(tmp_path / "t.html").words
+
+
+DAMAGE = {
+    "recipe.json": (b"{", b"[]", b"\0" * 9, b'{"network": null}', b'{"network": {"unit": 1}}'),
+    "result.json": (b"{", b"[]", b"{}", b"\xff"),
+    "data.json": (b"[]", b"{", b'{"classes": ["a"], "parts": {"train": [1, 2]}}', b'{"classes": 3, "parts": {"a": 1}}'),
+    "environment.json": (b"{",),
+}
+
+
+@pytest.mark.parametrize(("name", "contents"), [(name, each) for name, some in DAMAGE.items() for each in some])
+def test_a_damaged_run_is_named(tmp_path, name, contents):
+    for folder in ("good", "bad"):
+        keep_run(tmp_path / folder)
+    bad = tmp_path / "bad"
+    (bad / name).write_bytes(contents)
+    left_out, kept = compare.find(tmp_path)
+    assert (left_out.folder, kept.folder.name) == (bad, "good")
+    for act in (lambda: compare.write([left_out], tmp_path / "x.html"), lambda: reading.read_run(bad)):
+        with pytest.raises(UsageError, match=rf"^{bad / name} is damaged"):
+            act()
+
+
+def test_a_damaged_run_is_left_out(tmp_path):
+    for folder in ("good", "bad"):
+        keep_run(tmp_path / folder)
+    bad = tmp_path / "bad"
+    (bad / "recipe.json").write_bytes(b"{")
+    told = compare.write(compare.find(tmp_path), tmp_path / "x.html")
+    assert [row["name"] for row in told["runs"]] == ["good"]
+    assert [row["folder"] for row in told["left_out"]] == [str(bad)]
+    assert told["left_out"][0]["reason"] in read(tmp_path / "x.html").words
+    compare.write(compare.find(tmp_path), tmp_path / "x.html", "zh")
+    assert f"{bad}/recipe.json 已损坏：" in read(tmp_path / "x.html").words
+
+
+def test_a_damaged_test_is_left_out_and_named(tmp_path):
+    for name in ("good", "bad"):
+        keep_test(tmp_path / name)
+    (tmp_path / "bad/result.json").write_text('{"per_class": [], "images": 3}')
+    told = compare.write(compare.find(tmp_path), tmp_path / "x.html")
+    assert (len(told["tests"]), len(told["left_out"])) == (1, 1)
+    assert "it has no mistakes and no top1_error" in told["left_out"][0]["reason"]

@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+import shlex
 
 import numpy as np
 import pytest
@@ -54,6 +55,20 @@ def test_no_english_is_left_in_the_chinese_page(kept):
     assert "平衡准确率" in text
 
 
+def test_what_the_data_and_the_choice_say_is_chinese_too(tmp_path):
+    result = keep_run(tmp_path)
+    told = {"split": "stratified split of 44 images, seed 0", "notes": ["1 empty class folders: <fig>", "pear is odd"]}
+    for name, more in {"data.json": told, "recipe.json": {"reasons": ["size: 24 pixels need no more"]}}.items():
+        facts = json.loads((tmp_path / name).read_text())
+        (tmp_path / name).write_text(json.dumps(facts | more))
+    english, chinese = (read(page.write(tmp_path, result, language)).words for language in ("en", "zh"))
+    for text in (told["split"], *told["notes"], "size: 24 pixels need no more"):
+        assert text in english
+        assert (text in chinese) == (text == "pear is odd")
+    for text in ("44 张图像按类别分层随机划分，种子 0", "1 个类别文件夹是空的：<fig>", "图片只有 24 像素"):
+        assert text in chinese
+
+
 @pytest.mark.parametrize(
     "name",
     ["environment.json", "log.jsonl", "data.json", "bad_images.txt", "evaluations", "confusion.csv", "mistakes.csv"],
@@ -90,6 +105,29 @@ def test_counts_of_class_folders_without_data_json(tmp_path):
     assert (data.parts, data.split) == ({"train": [2, 1], "test": [0, 1]}, "mine")
     (tmp_path / "split.csv").write_text("file,bytes,part\nimages/1.jpg,10,train\n")
     assert reading.read_run(tmp_path).data.parts == {}
+
+
+def test_commands_are_for_a_shell(tmp_path):
+    folder = tmp_path / "it's mine; $HOME"
+    result = keep_run(folder)
+    commands = [text for text in read(page.write(folder, result)).all if re.match(r"resnets (?!train$)[a-z]", text)]
+    assert [shlex.split(command)[2] for command in commands] == [*[str(folder)] * 4, str(tmp_path)]
+    (first,) = [text for text in read(page.write(folder, None)).all if text.startswith("resnets resume")]
+    assert shlex.split(first) == ["resnets", "resume", str(folder)]
+
+
+def test_a_run_of_one_update(tmp_path):
+    result = keep_run(tmp_path)
+    log = tmp_path / "log.jsonl"
+    log.write_text("".join(line + "\n" for line in log.read_text().splitlines()[:2]))
+    page.write(tmp_path, result)
+    charts = re.findall("<svg.*?</svg>", (tmp_path / "report.html").read_text(), re.DOTALL)
+    assert [chart.count("<use") for chart in charts[:3]] == [3, 2, 1], "a mark for every point"
+
+
+def test_imbalance_begins_over_ten_times():
+    for count, told in ((20, None), (21, 10.5)):
+        assert page._data(reading.Data("abc", {"train": [count, 2, 2], "val": [0, 0, 9]}))["imbalance"] == told
 
 
 def test_an_unfinished_run(tmp_path):
@@ -181,6 +219,9 @@ def test_charts():
     assert "5" in re.findall(r">([^<>\s]+)</text>", lines("x", [Line([(1, 0.0), (5, 0.0)])]))
     none = [{"low": 0.0, "high": 1.0, "images": 0, "confidence": None, "accuracy": None}]
     assert "var(--c1)" not in reliability("x", none)
+    alone, two = (lines("x", [Line([(i, 0.1) for i in range(n)], 2, marks=False)]) for n in (1, 2))
+    assert (alone.count("<use"), two.count("<use")) == (1, 0)
+    assert re.findall(r">([^<>\s]+)</text>", alone) == ["0", "0", "0.025", "0.05", "0.075", "0.1"], "no update 0.02"
     points = [(i, float(i)) for i in range(64_000)]
     few = thinned(points)
     assert len(few) <= 402

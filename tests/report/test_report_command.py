@@ -45,6 +45,26 @@ def test_report(call, tmp_path, monkeypatch):
     call("runs/latest")
 
 
+def test_a_damaged_run_does_not_end_a_comparison(call, tmp_path):
+    for name in "abc":
+        keep_run(tmp_path / name)
+    (tmp_path / "b/recipe.json").write_text("{")
+    report, left_out = call(tmp_path).splitlines()
+    assert report == f"report        {tmp_path}/comparison.html"
+    assert left_out.startswith(f"left out      {tmp_path}/b/recipe.json is damaged: ")
+    told = json.loads(call(tmp_path / "a", tmp_path / "b", "--out", tmp_path / "x.html", "--json"))
+    assert [row["folder"] for row in told["left_out"]] == [f"{tmp_path}/b"]
+    assert [row["name"] for row in told["runs"]] == ["a"]
+    for runs in (["b"], ["b", "b"]):
+        with pytest.raises(UsageError, match=r"b/recipe\.json is damaged"):
+            call(*(tmp_path / name for name in runs))
+    (tmp_path / "a/evaluations/fruit-1-crop/confusion.csv").write_bytes(b"\xff")
+    (tmp_path / "c/evaluations/fruit-1-crop/mistakes.csv").write_text("x\nx,a,b,much,mistakes/01.png\n")
+    for run, name in (("a", "confusion.csv"), ("c", "mistakes.csv")):
+        with pytest.raises(UsageError, match=rf"{run}/evaluations/fruit-1-crop/{name} is damaged"):
+            call(tmp_path / run)
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -1,5 +1,7 @@
 """`check`: what is wrong with a data set, before it costs a night."""
 
+import shlex
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -11,7 +13,7 @@ from ..errors import DataError, UsageError, safe_text
 from .verb import Verb, console, print_json, shown
 
 if TYPE_CHECKING:
-    from ..data.check import Report
+    from ..data.check import Picture, Report
     from ..data.datasets import Dataset
 
 _SHOWN = 5  # examples of a finding, and classes at each end
@@ -33,7 +35,7 @@ class Check(Verb):
         Literal["auto", "crop", "pad", "squash"], arg(help="how pictures are made square; auto: as recommended")
     ] = "auto"
     size: Annotated[int, arg(help="side of the network's input; 0: 32 for small pictures, else 224")] = 0
-    strict: Annotated[bool, arg(help="exit code 3 if any picture cannot be read")] = False
+    strict: Annotated[bool, arg(help="stop at the first picture that cannot be read, with exit code 3")] = False
     json: Annotated[bool, arg(help="print one object")] = False
 
     def run(self) -> int:
@@ -47,9 +49,8 @@ class Check(Verb):
         dataset = open_dataset(self.data, Holdout(group_by=self.group_by, class_order=self.class_order))
         screen = console(to_stderr=True)
         total = sum(map(len, dataset.parts.values()))
-        told = track(
-            pictures(dataset), "reading", total, console=screen, transient=True, disable=not screen.is_terminal
-        )
+        read = _sound(pictures(dataset)) if self.strict else pictures(dataset)
+        told = track(read, "reading", total, console=screen, transient=True, disable=not screen.is_terminal)
         found = report(dataset, told)
         if self.sheet and found.readable:
             self._write_sheet(self.sheet, dataset, found)
@@ -60,7 +61,7 @@ class Check(Verb):
             _print(found, self._next(found))
         if not found.usable:
             raise DataError(f"{safe_text(self.data)}: fewer than two classes have pictures that can be read")
-        return 3 if self.strict and found.readable < found.pictures else 0
+        return 0
 
     def _check_sheet(self) -> None:
         if self.sheet is None:
@@ -89,7 +90,16 @@ class Check(Verb):
         if self.sheet:
             return f"what the network will see: {shown(self.sheet)}"
         name = "".join(c if c.isalnum() or c in "-_" else "-" for c in found.data) or "data"
-        return f"what the network will see: resnets check {shown(self.data)} --fit {found.fit} --sheet check-{name}.png"
+        command = f"resnets check {shlex.quote(self.data)} --fit {found.fit} --sheet check-{name}.png"
+        return f"what the network will see: {shown(command)}"
+
+
+def _sound(found: "Iterable[Picture]") -> "Iterator[Picture]":
+    """The pictures up to the first that cannot be read: DataError."""
+    for picture in found:
+        if picture.bad:
+            raise DataError(f"{safe_text(picture.name)}: {safe_text(picture.bad)}; without --strict all are read")
+        yield picture
 
 
 def _channels(dataset: "Dataset") -> int:

@@ -1,6 +1,6 @@
 """`report`: a run, a test or a comparison as a page."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -30,6 +30,7 @@ class Report(Verb):
         """Write and tell."""
         from ..record import resolve
         from ..report import compare
+        from ..report.reading import Damaged
 
         if not self.runs:
             raise UsageError(
@@ -39,7 +40,7 @@ class Report(Verb):
             raise UsageError(f"{shown(self.out)} is no name of a page; choose --out FILE.html")
         folders = [resolve(path) for path in self.runs]
         found = [one for folder in folders for one in compare.find(folder)]
-        if len(found) == 1 and found[0].folder == folders[0]:
+        if len(found) == 1 and found[0].folder == folders[0] and not isinstance(found[0], Damaged):
             path, facts = self._page(found[0])
         else:
             path = self.out or (folders[0] if len(folders) == 1 else Path()) / "comparison.html"
@@ -48,11 +49,12 @@ class Report(Verb):
             print_json({"reports": [str(path)], **facts})
         else:
             console().print(f"report        {shown(path)}")
+            for one in facts.get("left_out", ()):
+                console().print(f"left out      {shown(one['reason'])}")
         return 0
 
     def _page(self, one: Any) -> tuple[Path, dict[str, Any]]:
         """The page of one run or test."""
-        from ..record import read_result
         from ..report import page, reading
 
         if isinstance(one, reading.Test):
@@ -60,5 +62,6 @@ class Report(Verb):
                 "runs": [],
                 "tests": [page.test_row(one)],
             }
-        path = page.write(one.folder, read_result(one.folder), self.language, self.out)
-        return path, {"runs": [reading.read_json(one.folder / "result.json") | {"run": str(one.folder)}], "tests": []}
+        path = page.write(one.folder, one.result, self.language, self.out)
+        result = asdict(one.result) if one.result else {}
+        return path, {"runs": [result | {"run": str(one.folder)}], "tests": []}

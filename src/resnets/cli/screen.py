@@ -1,5 +1,6 @@
 """What a run looks like: a live table on a terminal, one line per epoch elsewhere."""
 
+import shlex
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +12,7 @@ from rich.table import Table
 
 from ..families import name_of
 from ..record import Result, Seeds
+from ..report.tables import duration
 from ..run import Epoch, Event
 from ..start import Plan
 from ..training.train import Step
@@ -74,7 +76,7 @@ class Screen:
             "network": f"{name_of(network)}, {network.layers} layers",
             "recipe": f"{recipe.name}: {plan.total} updates of {training.batch_size}, {plan.per_epoch} an epoch",
             "training": f"rate {training.lr:g} {training.schedule}, {decay}, {training.precision}, seed {recipe.seed}",
-            "run": str(plan.folder),
+            "run": shown(plan.folder),
         }
         for name, text in lines.items():
             self.out.print(f"{name:<9}{text}")
@@ -172,27 +174,18 @@ class Screen:
             tested = f"{result.test_mistakes} mistakes on {result.test_images} images that chose nothing"
             out.print(f"test accuracy {right:.2f} %  ({tested})")
         chosen = "chosen on validation data" if result.model == "best" else "the last update's"
-        out.print(f"model         {result.path / result.model}, {chosen}")
+        out.print(f"model         {shown(result.path / result.model)}, {chosen}")
         if result.worst_class:
             worst = result.worst_class
             out.print(f"worst class   {shown(worst['class'])}: {worst['mistakes']} of {worst['images']} wrong")
-        out.print(f"report        {result.path / 'report.html'}")
+        out.print(f"report        {shown(result.path / 'report.html')}")
         if result.bad_files:
-            out.print(f"bad files     {result.bad_files}, named in {result.path / 'bad_images.txt'}")
+            out.print(f"bad files     {result.bad_files}, named in {shown(result.path / 'bad_images.txt')}")
         out.print(
             f"time          {duration(result.seconds)}, {result.images_per_second:.0f} images/s with tests and saving"
         )
+        run = shown(shlex.quote(result.run))
         out.print("\nnext:")
-        out.print(f"  resnets predict {result.path} PICTURE…        name what is on pictures")
-        out.print(f"  resnets evaluate {result.path} --data DATA    test on other data")
-        out.print(f"  resnets describe {result.path}                every value of the recipe")
-
-
-def duration(seconds: float) -> str:
-    """Seconds as 8 s, 3 min 05 s or 2 h 10 min."""
-    whole = max(0, round(seconds))
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+        out.print(f"  resnets predict {run} PICTURE…        name what is on pictures")
+        out.print(f"  resnets evaluate {run} --data DATA    test on other data")
+        out.print(f"  resnets describe {run}                every value of the recipe")

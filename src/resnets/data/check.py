@@ -5,7 +5,9 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,7 @@ from numpy.typing import NDArray
 from ..errors import safe_text
 from .datasets import Dataset, Holdout, open_dataset
 from .duplicates import look, near, same
-from .images import ODDITIES, ImageError, decode_any, oddities, sniff
+from .images import EXTENSIONS, ODDITIES, ImageError, decode_any, oddities, sniff
 from .sources import Files, Source
 
 TINY = 32  # pixels of the shorter side
@@ -29,6 +31,7 @@ KINDS = {
     "unreadable": "training and testing leave them out, and stop above --max-bad 0.01",
     "truncated": "the file ends too early: copy it again",
     "misnamed": "the contents count, not the extension",
+    "folders called like pictures": "the pictures in them are read as those of any folder",
     **ODDITIES,
     "tiny": f"the shorter side is under {TINY} pixels",
     "long": f"more than {LONG:g} times as long as wide: --fit crop shows little of it",
@@ -38,7 +41,7 @@ KINDS = {
     "leaks": "the same picture in several parts: the test is too easy; remove them, or use --group-by",
     "conflicts": "the same picture in several classes: one label is wrong",
     "group leaks": "groups in several parts of the data",
-    "imbalance": f"the largest class has over {IMBALANCE} times the smallest: try --balance loss or --balance sampling",
+    "imbalance": f"the largest class has over {IMBALANCE} times the smallest",
     "empty classes": "no picture of them can be read",
 }
 _EXTENSIONS = {
@@ -178,12 +181,17 @@ def report(dataset: Dataset, found: Iterable[Picture]) -> Report:
         hashes[place], thumbnails[place] = picture.look, picture.thumbnail
         picture.look, picture.thumbnail = 0, _NOTHING
         rows.append(picture)
+    for name in _called_like_pictures([source for source in dataset.parts.values() if isinstance(source, Files)]):
+        findings.add("folders called like pictures", [name])
     _copies(rows, near(hashes, thumbnails), findings)
     _groups(rows, findings)
     good = [picture for picture in rows if not picture.bad]
     labels = Counter(picture.label for picture in good)
     classes = {name: labels[label] for label, name in enumerate(dataset.classes)}
-    _balance(classes, findings)
+    for name in (name for name, number in classes.items() if not number):
+        findings.add("empty classes", [name])
+    if told := imbalance(dataset.classes, [picture.label for picture in good]):
+        findings.add("imbalance", [], told)
     fit, reason, far = fit_for([picture.size for picture in good])
     return Report(
         data=dataset.name,
@@ -257,13 +265,25 @@ def _groups(rows: list[Picture], findings: _Findings) -> None:
             findings.add("group leaks", [group], f"in {', '.join(sorted(where))}")
 
 
-def _balance(classes: dict[str, int], findings: _Findings) -> None:
-    for name in (name for name, number in classes.items() if not number):
-        findings.add("empty classes", [name])
-    most, least = max(classes, key=lambda c: classes[c]), min(classes, key=lambda c: classes[c])
-    if classes[most] > IMBALANCE * classes[least]:
-        named = f"{safe_text(most)} has {classes[most]} pictures, {safe_text(least)} {classes[least]}"
-        findings.add("imbalance", [], named)
+def imbalance(classes: Sequence[str], labels: Sequence[int] | NDArray[np.int64]) -> str | None:
+    """Where the largest class has over `IMBALANCE` times the smallest: which they are, and what to do; labels: (N,)."""
+    counts = np.bincount(np.asarray(labels, np.int64), minlength=len(classes))
+    most, least = int(counts.argmax()), int(counts.argmin())
+    if counts[most] <= IMBALANCE * counts[least]:
+        return None
+    named = f"{safe_text(classes[most])} has {counts[most]} pictures, {safe_text(classes[least])} {counts[least]}"
+    return f"{named}: look at the balanced accuracy, and try --balance loss or --balance sampling"
+
+
+def _called_like_pictures(sources: list[Files]) -> list[str]:
+    """Folders where the pictures of SOURCES lie whose names end as those of pictures do."""
+    found = set[Path]()
+    for root, names in ((source.root, source.names) for source in sources):
+        for folder in {above for name in names for above in PurePath(name).parents}:
+            with suppress(OSError), os.scandir(root / folder) as entries:
+                found |= {Path(entry) for entry in entries if entry.is_dir(follow_symlinks=False)}
+    home = os.path.commonpath([source.root for source in sources]) if sources else ""
+    return sorted(os.path.relpath(path, home) for path in found if path.suffix.lower() in EXTENSIONS)
 
 
 def _sizes(sizes: list[tuple[int, int]]) -> dict[str, dict[str, float]]:

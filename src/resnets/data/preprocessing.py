@@ -17,7 +17,7 @@ NORMALIZATIONS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "cifar10": ((0.49140, 0.48216, 0.44653), (0.24703, 0.24349, 0.26159)),
     "none": ((0.0,), (1.0,)),
 }
-_FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 MAX_RESIZED_PIXELS = 4_000_000  # of a picture that a resize makes
 Picture = Image.Image | NDArray[np.uint8]  # of colours or gray, or an array (H, W, channels)
 
@@ -109,14 +109,14 @@ class Preprocessing:
         return sheet
 
     def _squash(self, image: Image.Image) -> Image.Image:
-        return image.resize((self.size, self.size), _FILTERS[self.interpolation])
+        return image.resize((self.size, self.size), FILTERS[self.interpolation])
 
     def resized(self, image: Image.Image, side: int, target: int) -> Image.Image:
         """IMAGE with its side of so many pixels brought to TARGET and the other one in proportion, rounded down."""
         width, height = (max(1, s * target // side) for s in image.size)
         if width * height > MAX_RESIZED_PIXELS:
             raise ImageError(f"{image.width} x {image.height} is too long and thin to resize; use --fit squash")
-        return image if (width, height) == image.size else image.resize((width, height), _FILTERS[self.interpolation])
+        return image if (width, height) == image.size else image.resize((width, height), FILTERS[self.interpolation])
 
 
 def bands(picture: Picture, channels: int) -> list[Image.Image]:

@@ -9,7 +9,7 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from ..recipe import Augmentation
-from .preprocessing import Preprocessing, bands
+from .preprocessing import FILTERS, Preprocessing, bands
 from .randomness import fold, normal, uniform
 
 Picture = Image.Image | NDArray[np.uint8]
@@ -115,9 +115,9 @@ def random_view(
     elif seen.channels in (1, 3) and isinstance(picture, Image.Image):
         picture = picture.convert("L" if seen.channels == 1 else "RGB")
     if augmentation.crop == "resized":
-        interpolation = v2.InterpolationMode(seen.interpolation)
-        window = v2.RandomResizedCrop(seen.size, (augmentation.min_area, 1.0), interpolation=interpolation)
-        parts = [_seeded(window, part, key) for part in _parts(picture, seen.channels)]
+        whole = _parts(picture, seen.channels)
+        window = _window(whole[0], key, augmentation.min_area)
+        parts = [part.resize((seen.size, seen.size), FILTERS[seen.interpolation], window) for part in whole]
     else:
         parts = [_scaled(part, key, augmentation.scale, seen) for part in _parts(picture, seen.channels)]
     return np.concatenate([np.atleast_3d(np.asarray(part)) for part in parts], axis=-1)
@@ -130,10 +130,12 @@ def _parts(picture: Picture, channels: int) -> list[Image.Image]:
     return [picture] if isinstance(picture, Image.Image) and channels in (1, 3) else bands(picture, channels)
 
 
-def _seeded(window: v2.RandomResizedCrop, part: Image.Image, key: tuple[int, int, int]) -> Image.Image:
+def _window(picture: Image.Image, key: tuple[int, int, int], min_area: float) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom of a random part of PICTURE: torchvision's RandomResizedCrop."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(fold("view", *key))
-        return window(part)
+        window = v2.RandomResizedCrop(1, (min_area, 1.0)).make_params([picture])
+    return window["left"], window["top"], window["left"] + window["width"], window["top"] + window["height"]
 
 
 def _scaled(part: Image.Image, key: tuple[int, int, int], scale: tuple[int, int], seen: Preprocessing) -> Image.Image:

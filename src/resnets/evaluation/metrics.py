@@ -30,6 +30,13 @@ def guesses(scores: Tensor) -> Tensor:
     return first.to(torch.uint8).argmax(1)
 
 
+def answered(scores: Tensor, labels: Tensor) -> Tensor:
+    """The class that every image counts as, (N,): as `guesses`; where no score is a number, not the right one."""
+    first = guesses(scores)
+    lost = scores.isnan().all(1) & (first == labels)
+    return torch.where(lost, (labels + 1) % scores.shape[1], first)
+
+
 @dataclass
 class Counts:
     """A confusion matrix, rows are the right classes, and how often the right class was among the first five."""
@@ -45,10 +52,7 @@ class Counts:
     def add(self, scores: Tensor, labels: Tensor) -> None:
         """Count a batch of scores (N, classes) with labels (N,)."""
         place = ranks(scores, labels)
-        answers = guesses(scores)
-        lost = (place > 0) & (answers == labels)  # no score is a number: any other class is the answer
-        answers = torch.where(lost, (labels + 1) % scores.shape[1], answers)
-        np.add.at(self.confusion, (labels.numpy(), answers.numpy()), 1)
+        np.add.at(self.confusion, (labels.numpy(), answered(scores, labels).numpy()), 1)
         own = scores.gather(1, labels[:, None])[:, 0]
         self.top5_hits += int(((place < 5) & ~own.isnan()).sum())
 

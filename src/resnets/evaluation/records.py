@@ -20,7 +20,7 @@ from ..data.preprocessing import Preprocessing
 from ..data.sources import Source
 from ..errors import safe_text
 from .evaluate import Evaluation
-from .metrics import guesses
+from .metrics import answered
 
 _COLUMNS = ["file", "right class", "answer", "probability"]
 _FORMULA = ("=", "+", "-", "@")
@@ -41,10 +41,10 @@ class Answers:
     rows: list[list[Any]] = field(default_factory=list)
     indices: list[int] = field(default_factory=list)
 
-    def take(self, indices: Tensor, labels: Tensor, scores: Tensor) -> None:
-        """Hold the answers that scores (N, classes) give to the images at INDICES."""
-        answers = guesses(scores)
-        best = scores.softmax(1).gather(1, answers[:, None])[:, 0]
+    def take(self, indices: Tensor, labels: Tensor, scores: Tensor, temperature: float = 1.0) -> None:
+        """Hold the answers that scores (N, classes) give to the images at INDICES, the same as those in the counts."""
+        answers = answered(scores, labels)
+        best = (scores / temperature).softmax(1).gather(1, answers[:, None])[:, 0]
         columns = indices.tolist(), labels.tolist(), answers.tolist(), best.tolist()
         self.indices = columns[0]
         self.rows = [
@@ -85,7 +85,7 @@ def write(folder: Path, evaluation: Evaluation, answers: Answers, facts: dict[st
 
     ANSWERS are filled: those of the evaluation's scores, at its temperature.
     """
-    answers.take(evaluation.indices, evaluation.labels, evaluation.scores / evaluation.temperature)
+    answers.take(evaluation.indices, evaluation.labels, evaluation.scores, evaluation.temperature)
     classes = evaluation.classes
     per_class = evaluation.counts.per_class(classes)
     matrix = [[name, *row] for name, row in zip(classes, evaluation.counts.confusion.tolist(), strict=True)]

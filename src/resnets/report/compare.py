@@ -9,20 +9,28 @@ from markupsafe import Markup
 from ..errors import UsageError, safe_text
 from . import figures, tables
 from .page import render, test_row
-from .reading import Run, Test, read_json, read_run, read_test
+from .reading import Damaged, Run, Test, read
+
+Found = Run | Test | Damaged
 
 
-def find(folder: Path) -> list[Run | Test]:
+def find(folder: Path) -> list[Found]:
     """The run or test that FOLDER is, else those right below it, by name. Raises UsageError where there is none."""
     for place in ([folder], sorted(folder.iterdir())):
-        found = [one for path in place if path.is_dir() and (one := read_run(path) or read_test(path))]
+        found = [one for path in place if path.is_dir() and (one := read(path))]
         if found:
             return found
     raise UsageError(f"{safe_text(str(folder))} holds no run and no test; make one with: resnets train digits")
 
 
-def write(found: Sequence[Run | Test], out: Path, language: str = "en") -> dict[str, Any]:
-    """Write a comparison to OUT; answers what stands in it: `runs`, `groups` of them, and `tests`."""
+def write(found: Sequence[Found], out: Path, language: str = "en") -> dict[str, Any]:
+    """Write a comparison to OUT; answers what stands in it: `runs`, `groups` of them, `tests`, and who is `left_out`.
+
+    Raises UsageError where nothing is left to compare.
+    """
+    left_out = [one for one in found if isinstance(one, Damaged)]
+    if left_out and len(left_out) == len(found):
+        raise UsageError(left_out[0].reason)
     runs = [one for one in found if isinstance(one, Run)]
     tests = [{**test_row(one), "folder": str(one.folder)} for one in found if isinstance(one, Test)]
     named = all(run.network != "custom" for run in runs)  # else the fields of the network tell them apart
@@ -38,6 +46,7 @@ def write(found: Sequence[Run | Test], out: Path, language: str = "en") -> dict[
     summaries = [_group([rows[place] for place in group]) for group in groups]
     curves_of = "val" if any("val_error" in r for run in runs for r in run.epochs) else "test"
     context = {
+        "left_out": [one.reason for one in left_out],
         "runs": rows,
         "groups": summaries,
         "balanced": any(row["balanced_accuracy"] is not None for row in rows),
@@ -54,6 +63,7 @@ def write(found: Sequence[Run | Test], out: Path, language: str = "en") -> dict[
         "runs": [_told(row, fields) for row in rows],
         "groups": [_told(group, fields) for group in summaries],
         "tests": tests,
+        "left_out": [{"folder": str(one.folder), "reason": one.reason} for one in left_out],
     }
 
 
@@ -64,15 +74,14 @@ def _told(row: dict[str, Any], fields: Sequence[str]) -> dict[str, Any]:
 
 
 def _row(run: Run, values: dict[str, Any], fields: Sequence[str]) -> dict[str, Any]:
-    result = read_json(run.folder / "result.json")
     figures = ("test_error", "val_error", "balanced_accuracy", "seconds", "images_per_second")
     return {
         "run": str(run.folder),
         "name": run.folder.name,
         "values": [values.get(name) for name in fields],
         "seed": run.recipe.get("seed"),
-        "finished": bool(result),
-        **{name: result.get(name) for name in figures},
+        "finished": run.result is not None,
+        **{name: getattr(run.result, name, None) for name in figures},
     }
 
 

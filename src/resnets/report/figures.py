@@ -35,7 +35,7 @@ def lines(name: str, drawn: Sequence[Line], zero: bool = False, size: tuple[floa
     with matplotlib.rc_context(_STYLE):
         figure, axes = _axes(size)
         for line in drawn:
-            marker = "o" if line.marks and len(line.points) < 40 else ""
+            marker = "o" if len(line.points) < (40 if line.marks else 2) else ""  # a line of one point is not seen
             style = {"linestyle": (0, (1, 1.6)) if line.dotted else "-", "marker": marker, "markersize": 3}
             axes.plot(*zip(*line.points, strict=True), color=_colour(line.colour), linewidth=1.6, **style)  # type: ignore[arg-type]
         values = [y for line in drawn for _, y in line.points]
@@ -44,7 +44,7 @@ def lines(name: str, drawn: Sequence[Line], zero: bool = False, size: tuple[floa
         else:
             axes.set_ylim(bottom=min(0, *values))
             axes.yaxis.set_major_locator(MaxNLocator(5))
-        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_formatter(lambda value, _: f"{value:,g}")
             axis.set_minor_formatter(lambda value, _: "")

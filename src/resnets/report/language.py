@@ -28,6 +28,9 @@ TEXTS: dict[str, tuple[str, str]] = {
     "ece_plain": ("confidence against accuracy", "置信度与准确率之差"),
     "time": ("Training time", "训练用时"),
     "speed": ("{speed:.0f} images/s, {epochs} epochs", "每秒 {speed:.0f} 张图像，{epochs} 轮"),
+    "in_seconds": ("{seconds} s", "{seconds} 秒"),
+    "in_minutes": ("{minutes} min {seconds:02d} s", "{minutes} 分 {seconds:02d} 秒"),
+    "in_hours": ("{hours} h {minutes:02d} min", "{hours} 小时 {minutes:02d} 分"),
     "best_model": (
         "The model is the one with the lowest validation error. The test images chose nothing.",
         "模型为验证误差最低的一个；测试图像没有参与任何选择。",
@@ -200,6 +203,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "minutes": ("time", "用时"),
     "rate": ("images/s", "每秒图像数"),
     "tests_only": ("Tests", "测试"),
+    "left_out": ("Left out, because a file of theirs is damaged:", "以下各项因文件损坏而未参与对比："),
     "several_data": (
         "These runs are on different data: their errors do not compare.",
         "这些训练使用了不同的数据，误差之间不可比较。",

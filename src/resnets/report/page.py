@@ -1,6 +1,7 @@
 """A run or a test on one page: a self-contained HTML file that opens offline. Reports read results, never models."""
 
 import base64
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -10,11 +11,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from .. import __version__, files
+from ..data.check import IMBALANCE
 from ..errors import UsageError, safe_text
 from ..record import Result
 from . import figures, tables
 from .language import HTML_NAMES, speaker
 from .reading import Data, Run, Test, read_run, read_test
+from .sentences import said
 
 _HEAT = 30  # classes up to which the whole confusion matrix is shown
 _FACTS = ("data", "part", "protocol", "images", "top1_error", "top5_error", "balanced_accuracy", "loss")
@@ -80,7 +83,8 @@ def render(template: str, path: Path, language: str, context: dict[str, Any]) ->
         "name": lambda text: Markup("<bdi>{}</bdi>").format(_safe(str(text))),
         "percent": lambda value, places=2: "" if value is None else Markup("{:.{}f}&nbsp;%").format(value, places),
         "value": tables.shown_value,
-        "duration": lambda seconds: duration(seconds, language),
+        "duration": lambda seconds: tables.duration(seconds, language),
+        "said": lambda text: said(text, language),
         "part": lambda part: part_name(part, language),
     }
     pages.globals |= {"t": speaker(language), "html_language": HTML_NAMES[language], "version": __version__}
@@ -109,17 +113,6 @@ def part_name(part: str | None, language: str) -> str:
     """A part of a data set in LANGUAGE; one without a name of its own as it is."""
     known = part in ("train", "val", "test", "all")
     return speaker(language)(str(part)) if known else str(part or "")
-
-
-def duration(seconds: float, language: str) -> str:
-    """Seconds as 8 s, 3 min 05 s or 2 h 10 min."""
-    second, minute, hour = ("秒", "分", "小时") if language == "zh" else ("s", "min", "h")
-    whole = max(0, round(seconds))
-    if whole < 60:
-        return f"{whole} {second}"
-    if whole < 3600:
-        return f"{whole // 60} {minute} {whole % 60:02d} {second}"
-    return f"{whole // 3600} {hour} {whole % 3600 // 60:02d} {minute}"
 
 
 def _values(facts: dict[str, Any]) -> list[tuple[str, str]]:
@@ -165,11 +158,12 @@ def _data(data: Data) -> dict[str, Any]:
     columns = list(data.parts.values())
     rows = list(zip(data.classes, zip(*columns, strict=True), strict=True)) if columns else []
     train = [n for n in data.parts.get("train", ()) if n]
+    ratio = max(train) / min(train) if train else 1
     return {
         "data_rows": rows,
         "data_images": sum(map(sum, columns)),
         "data_most": max((sum(counts) for _, counts in rows), default=1) or 1,
-        "imbalance": max(train) / min(train) if train else 1,
+        "imbalance": ratio if ratio > IMBALANCE else None,
     }
 
 
@@ -236,11 +230,12 @@ def _side(png: bytes) -> int:
 def _commands(folder: Path, finished: bool, language: str) -> list[tuple[str, str]]:
     """What to type next, and the key of what it does."""
     other = "en" if language == "zh" else "zh"
+    run, beside = (shlex.quote(str(place)) for place in (folder, folder.parent))
     use = [
-        (f"resnets predict {folder} PICTURE…", "next_predict"),
-        (f"resnets evaluate {folder} --data DATA", "next_evaluate"),
-        (f"resnets describe {folder}", "next_describe"),
-        (f"resnets report {folder} --language {other}", "next_report"),
-        (f"resnets report {folder.parent}", "next_compare"),
+        (f"resnets predict {run} PICTURE…", "next_predict"),
+        (f"resnets evaluate {run} --data DATA", "next_evaluate"),
+        (f"resnets describe {run}", "next_describe"),
+        (f"resnets report {run} --language {other}", "next_report"),
+        (f"resnets report {beside}", "next_compare"),
     ]
-    return use if finished else [(f"resnets resume {folder}", "next_resume"), *use[2:]]
+    return use if finished else [(f"resnets resume {run}", "next_resume"), *use[2:]]

@@ -4,7 +4,8 @@ import csv
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -15,6 +16,7 @@ from ..errors import UsageError, safe_text
 from ..evaluation.records import plain
 from ..families import name_of
 from ..recipe import from_json
+from ..record import Result, read_result
 from ..spec import VGG, Network
 
 
@@ -33,19 +35,23 @@ class Test:
     @cached_property
     def confusion(self) -> list[list[int]]:
         """Counts, a row per right class; empty where they do not fit the classes."""
-        rows = [row[1:] for row in _table(self.folder / "confusion.csv")[1:]]
+        path = self.folder / "confusion.csv"
+        rows = [row[1:] for row in _table(path)[1:]]
         fits = len(rows) == len(self.classes) and all(len(row) == len(rows) for row in rows)
-        return [[int(n) for n in row] for row in rows] if fits else []
+        with _whole(path):
+            return [[int(n) for n in row] for row in rows] if fits else []
 
     @cached_property
     def mistakes(self) -> list[dict[str, Any]]:
         """The most confident ones: file, right class, answer, probability, and the picture as PNG."""
-        rows = [row for row in _table(self.folder / "mistakes.csv")[1:] if len(row) == 5]
-        return [
-            {"file": plain(name), "class": plain(right), "answer": plain(answer), "probability": float(p), "png": png}
-            for name, right, answer, p, place in rows
-            if (png := self._png(place))
-        ]
+        path = self.folder / "mistakes.csv"
+        rows = [row for row in _table(path)[1:] if len(row) == 5]
+        with _whole(path):
+            return [
+                {"file": plain(name), "class": plain(right), "answer": plain(said), "probability": float(p), "png": png}
+                for name, right, said, p, place in rows
+                if (png := self._png(place))
+            ]
 
     def _png(self, place: str) -> bytes:
         path = self.folder / place
@@ -65,20 +71,16 @@ class Data:
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder; `recipe` and `environment` are its files."""
+    """A run folder; `recipe` and `environment` are its files, `network` is a name, an unfinished run has no result."""
 
     folder: Path
+    network: str
+    result: Result | None
     recipe: dict[str, Any]
     environment: dict[str, Any]
     data: Data
     epochs: list[dict[str, Any]]
     updates: list[dict[str, Any]]
-
-    @property
-    def network(self) -> str:
-        """The network's name."""
-        value = self.recipe["network"]
-        return name_of(from_json(Network if "unit" in value else VGG, value, "network"))
 
     @property
     def bad(self) -> list[str]:
@@ -91,41 +93,82 @@ class Run:
         return [test for path in sorted(self.folder.glob("evaluations/*")) if (test := read_test(path))]
 
 
+@dataclass(frozen=True)
+class Damaged:
+    """A folder of which a file cannot be used; `reason` names it."""
+
+    folder: Path
+    reason: str
+
+
+def read(folder: Path) -> Run | Test | Damaged | None:
+    """What lies in FOLDER, None where that is no run and no test."""
+    try:
+        return read_run(folder) or read_test(folder)
+    except UsageError as error:
+        return Damaged(folder, str(error))
+
+
 def read_test(folder: Path) -> Test | None:
-    """The test in FOLDER, None where there is none."""
-    facts = read_json(folder / "result.json")
-    return Test(folder, facts) if "per_class" in facts else None
+    """The test in FOLDER, None where there is none. Raises UsageError for a damaged one."""
+    facts = _json(folder / "result.json")
+    if "per_class" not in facts:
+        return None
+    with _whole(folder / "result.json"):
+        if lacking := {"images", "mistakes", "top1_error"} - facts.keys():
+            raise ValueError(f"it has no {' and no '.join(sorted(lacking))}")
+    return Test(folder, facts)
 
 
 def read_run(folder: Path) -> Run | None:
-    """The run in FOLDER, None where there is none."""
-    recipe = read_json(folder / "recipe.json")
+    """The run in FOLDER, None where there is none. Raises UsageError for a damaged one."""
+    path = folder / "recipe.json"
+    recipe = _json(path)
     if "network" not in recipe:
         return None
-    records: list[dict[str, Any]] = files.Log(folder / "log.jsonl").records()
+    with _whole(path):
+        value = recipe["network"]
+        network = name_of(from_json(Network if "unit" in value else VGG, value, f"{path} is damaged: network"))
+    with _whole(folder / "log.jsonl"):
+        records: list[dict[str, Any]] = files.Log(folder / "log.jsonl").records()
     epochs = [record for record in records if "train_error" in record]
     updates = [record for record in records if "rate" in record]
-    return Run(folder, recipe, read_json(folder / "environment.json"), _data(folder), epochs, updates)
+    environment = _json(folder / "environment.json")
+    return Run(folder, network, read_result(folder), recipe, environment, _data(folder), epochs, updates)
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file, empty where there is no file. Raises UsageError for a damaged one."""
+@contextmanager
+def _whole(path: Path) -> Iterator[None]:
+    """Raise UsageError that names PATH where what it holds cannot be used."""
+    try:
+        yield
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError, csv.Error) as error:
+        raise UsageError(safe_text(f"{path} is damaged: {error}")) from error
+
+
+def _json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file, empty where there is no file."""
     if not path.is_file():
         return {}
-    try:
+    with _whole(path):
         value = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise UsageError(safe_text(f"{path} is damaged: {error}")) from error
-    return value if isinstance(value, dict) else {}
+        if not isinstance(value, dict):
+            raise ValueError("it holds no object")
+        return value
 
 
 def _data(folder: Path) -> Data:
     """From data.json; without it from split.csv and the model folder, where class folders tell the classes."""
-    if facts := read_json(folder / "data.json"):
-        return Data(**{name: facts[name] for name in ("classes", "parts", "split", "notes") if name in facts})
-    config = read_json(folder / "last/config.json")
+    if facts := _json(folder / "data.json"):
+        with _whole(folder / "data.json"):
+            data = Data(**{name: facts[name] for name in ("classes", "parts", "split", "notes") if name in facts})
+            if any(len(counts) != len(data.classes) for counts in data.parts.values()):
+                raise ValueError("its parts do not have its classes")
+            return data
+    config = _json(folder / "last/config.json")
     classes, split = config.get("label_names", []), config.get("resnets", {}).get("facts", {}).get("split", "")
-    rows = [(PurePosixPath(name).parent.name, part) for name, _, part in _table(folder / "split.csv")[1:]]
+    with _whole(folder / "split.csv"):
+        rows = [(PurePosixPath(name).parent.name, part) for name, _, part in _table(folder / "split.csv")[1:]]
     if not {name for name, _ in rows} <= set(classes):
         return Data(classes, split=split)
     counts, parts = Counter(rows), dict.fromkeys(part for _, part in rows)
@@ -135,5 +178,5 @@ def _data(folder: Path) -> Data:
 def _table(path: Path) -> list[list[str]]:
     if not path.is_file():
         return []
-    with path.open(newline="", encoding="utf-8") as table:
+    with _whole(path), path.open(newline="", encoding="utf-8") as table:
         return list(csv.reader(table))

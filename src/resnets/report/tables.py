@@ -10,6 +10,7 @@ from typing import Any
 from ..errors import UsageError
 from ..recipe import Recipe, as_json, from_json
 from ..recipes import RECIPES, recipe
+from .language import speaker
 
 
 def seeds_summary(errors: Sequence[float]) -> dict[str, float | None]:
@@ -92,6 +93,14 @@ def same_but_seed(recipes: Sequence[dict[str, Any]]) -> list[list[int]]:
         key = json.dumps({n: v for n, v in values.items() if n not in ("seed", "reasons")}, sort_keys=True)
         groups.setdefault(key, []).append(place)
     return list(groups.values())
+
+
+def duration(seconds: float, language: str = "en") -> str:
+    """Seconds as 8 s, 3 min 05 s or 2 h 10 min."""
+    minutes, rest = divmod(max(0, round(seconds)), 60)
+    hours, within = divmod(minutes, 60)
+    key = "in_hours" if hours else "in_minutes" if minutes else "in_seconds"
+    return speaker(language)(key, hours=hours, minutes=within, seconds=rest)
 
 
 def shown_value(value: Any) -> str:
