@@ -6,9 +6,9 @@ from PIL import Image
 
 from resnets.choose import choose
 from resnets.data.datasets import open_dataset
+from resnets.errors import UsageError
 from resnets.estimate import memory
 from resnets.families import network
-from resnets.models import create_model
 from resnets.plan import plan
 from resnets.recipe import change
 from resnets.recipes import quick
@@ -74,8 +74,25 @@ def test_a_rare_class_is_named(tmp_path):
 
 def test_memory_grows_with_what_passes_together_and_not_with_what_is_computed_again():
     base = change(quick(network("cifar_resnet110"), "digits"), precision="fp32")
-    model = create_model("cifar_resnet110")
-    whole = memory(base, model)
-    assert memory(change(base, micro_batch=32), model) < 0.7 * whole
-    assert memory(change(base, recompute=7), model) < 0.7 * whole
-    assert memory(base, model, processes=2) < whole
+    whole = memory(base)
+    assert memory(change(base, micro_batch=32)) < 0.7 * whole
+    assert memory(change(base, recompute=7)) < 0.7 * whole
+    assert memory(base, processes=2) < whole
+
+
+def test_as_much_is_computed_again_as_a_budget_asks_for():
+    deep = {"network": "cifar_resnet1202", "precision": "bf16"}
+    whole, small, smaller = (plan("digits", memory=size, size=32, **deep) for size in ("", "4GB", "1.5 GiB"))
+    assert whole.training.recompute == 0
+    assert 0 < small.training.recompute < smaller.training.recompute
+    assert memory(small) <= 4e9 < memory(change(small, recompute=small.training.recompute // 2))
+    assert plan("digits", memory="64GB").training.recompute == 0
+    for size, said in (
+        ("4", "no amount of memory"),
+        ("900MB", r"needs about 1\.. GB even with"),
+        ("-1GB", "no amount"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            plan("digits", memory=size, size=32, **deep)
+    with pytest.raises(UsageError, match="even with recomputation"):
+        plan("digits", network="vgg16", memory="800MB", size=224)

@@ -1,27 +1,32 @@
 """What a run will cost, told before its first update: seconds from two measured updates, memory from its tensors."""
 
 import copy
+import re
 import time
+from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import nn
 
 from .analysis.complexity import complexity
 from .classification import Classification
 from .data.batches import Batch
 from .data.images import ImageError
 from .data.sources import Arrays, Source
+from .errors import UsageError
 from .models.fused import works
 from .models.layers import set_compiled
-from .recipe import Recipe
+from .recipe import Recipe, change
+from .spec import AnyNetwork, Network
 from .start import Cost
 
 _LONG = 60.0  # seconds of a run; compiling takes up to fifteen and saves about a quarter
 _IMAGES = 32  # at most, of a measured update
 _BASE = 700 << 20  # bytes of Python, PyTorch and the loaded libraries
-# Bytes that wait for the backward pass per output of a convolution, measured on resnet18, resnet50, cifar_resnet110.
-_WAITING = {"fp32": 10.0, "bf16": 6.5, "auto": 10.0}
+# Bytes that wait for the backward pass per output of a convolution, measured on resnet18, resnet50, cifar_resnet110,
+# and bytes of a number.
+_WAITING = {"fp32": (10.0, 4), "bf16": (6.5, 2), "auto": (10.0, 4)}
+_SEGMENTS = (2, 4, 8, 16, 32, 64, 128)
 
 
 def decided(job: Classification, updates: int) -> tuple[str, Cost]:
@@ -48,16 +53,48 @@ def cost(job: Classification, updates: int) -> Cost:
     images = updates * recipe.training.batch_size
     tests = updates / max(len(job.source) / recipe.training.batch_size, 1)
     held = len(job.source) * (recipe.val or 0.0) * tests / 3  # a test is the forward third of an update
-    return Cost((images + held) * per_image / job.together.size, memory(recipe, job.model, job.together.size))
+    return Cost((images + held) * per_image / job.together.size, memory(recipe, job.together.size))
 
 
-def memory(recipe: Recipe, model: nn.Module, processes: int = 1) -> int:
-    """Bytes at the peak of training: weights, gradients, momentum, averages, activations of what passes together."""
-    training = recipe.training
-    weights = sum(p.numel() * p.element_size() for p in model.parameters())
-    together = min(training.micro_batch or training.batch_size, -(-training.batch_size // processes))
-    activations = complexity(recipe.network).activations * together * _WAITING[training.precision]
-    return _BASE + weights * (4 if training.ema else 3) + round(activations / max(1, training.recompute / 2))
+def memory(recipe: Recipe, processes: int = 1) -> int:
+    """Bytes at the peak of training: weights, gradients, momentum, averages, activations of what passes together.
+
+    Of K segments that are computed again, the inside of one is kept and what enters each.
+    """
+    training, counts = recipe.training, complexity(replace(recipe.network, size=recipe.size))
+    images = min(training.micro_batch or training.batch_size, -(-training.batch_size // processes))
+    outputs, weights = counts.activations * images, 4 * counts.parameters
+    waiting, number = _WAITING[training.precision]
+    if training.recompute:
+        waiting = waiting / training.recompute + number * training.recompute / (2 * _units(recipe.network))
+    return _BASE + weights * (4 if training.ema else 3) + round(outputs * waiting)
+
+
+def bytes_of(size: str) -> int:
+    """The bytes of a size such as 4GB, 512 MB or 1.5GiB. Raises UsageError."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([kMGT])(i?)B", size.strip())
+    if not found:
+        raise UsageError(f"'{size}' is no amount of memory; give one such as 4GB or 512MB")
+    return round(float(found[1]) * (1024 if found[3] else 1000) ** (1 + "kMGT".index(found[2])))
+
+
+def within(recipe: Recipe, budget: int, processes: int = 1) -> Recipe:
+    """RECIPE with as few recomputed segments as fit into BUDGET bytes. Raises UsageError where no number does."""
+    units = _units(recipe.network)
+    tried = [change(recipe, recompute=count) for count in (recipe.training.recompute, *_SEGMENTS) if count <= units]
+    needed = [memory(one, processes) for one in tried]
+    for one, need in zip(tried, needed, strict=True):
+        if need <= budget:
+            return one
+    raise UsageError(
+        f"training needs about {min(needed) / 1e9:.1f} GB even with recomputation, --memory allows {budget / 1e9:.1f}; "
+        "give a smaller --batch-size or --size"
+    )
+
+
+def _units(network: AnyNetwork) -> int:
+    """Where a network can be cut into segments; a VGG cannot."""
+    return sum(stage.units for stage in network.stages) if isinstance(network, Network) else 0
 
 
 def _computing(job: Classification, images: int) -> float:

@@ -13,6 +13,7 @@ from .data.datasets import NAMED, Holdout, open_dataset
 from .data.fetch import ARCHIVES
 from .data.preprocessing import NORMALIZATIONS, normalization
 from .errors import UsageError
+from .estimate import bytes_of, within
 from .families import name_of
 from .families import network as network_called
 from .recipe import Recipe, change, checked, from_json
@@ -41,14 +42,27 @@ def plan(
     network: str | AnyNetwork | None = None,
     recipe: str | None = None,
     out: Path | None = None,
+    memory: str = "",
     **changes: Any,
 ) -> Recipe:
     """The recipe for DATA: a named one or a recipe file, with fields changed.
 
     network: default cifar_resnet20 for small images; for photographs it is chosen from them and the machine. recipe:
     default "quick", or "finetune" where `weights` is among the changes. out: a run's folder; what was chosen when that
-    run began is kept. changes: fields of Recipe, Augmentation or Training.
+    run began is kept. memory: what training may take, such as "4GB"; activations are computed again as far as
+    that asks for. changes: fields of Recipe, Augmentation or Training.
     """
+    planned = _planned(data, network, recipe, out, **changes)
+    return within(planned, bytes_of(memory)) if memory else planned
+
+
+def _planned(
+    data: str,
+    network: str | AnyNetwork | None = None,
+    recipe: str | None = None,
+    out: Path | None = None,
+    **changes: Any,
+) -> Recipe:
     weights = changes.get("weights", "")
     if Path(weights).name == "latest":
         changes["weights"] = weights = str(resolve(weights))

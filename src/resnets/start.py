@@ -26,7 +26,7 @@ from .data.sources import Arrays, Source, sizes_of
 from .errors import UsageError, unknown
 from .families import name_of
 from .models import create_model, load_weights
-from .models.layers import set_compiled, set_ghost_batch
+from .models.layers import free_at_once, set_compiled, set_ghost_batch
 from .models.network import ResidualNetwork
 from .models.weights import fit_weights
 from .recipe import Recipe, change
@@ -194,6 +194,7 @@ def new_state(recipe: Recipe, images: int, fresh: bool) -> tuple[State, list[str
         if not isinstance(model, ResidualNetwork):
             raise UsageError(f"recompute is for residual networks; {name_of(recipe.network)} keeps its activations")
         model.recompute = training.recompute
+        free_at_once()
     model.to(memory_format=_LAST if training.channels_last else torch.contiguous_format)  # type: ignore[call-overload]
     per_epoch = batches_per_epoch(images, training.batch_size)
     schedule = Schedule(training, training.updates or training.epochs * per_epoch, per_epoch)

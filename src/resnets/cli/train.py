@@ -58,6 +58,7 @@ class Train(Verb):
     class_order: Annotated[str, arg(help="string, natural (2 before 10), or a file with a class a line")] = "string"
     weights: Annotated[str, arg(help="start from a weights file, a run or a model folder")] = ""
     origin: Annotated[str, arg(help="who published the weights file: torchvision, timm, msra …")] = ""
+    memory: Annotated[str, arg(help="what training may take, such as 4GB: activations are computed again to fit")] = ""
     max_bad: Annotated[float, arg(help="fraction of unreadable pictures that stops the run")] = 0.01
     strict: Annotated[bool, arg(help="stop at the first unreadable picture")] = False
     workers: Annotated[int | None, arg(help="processes that decode pictures; changes nothing but speed")] = None
@@ -93,7 +94,7 @@ class Train(Verb):
         changes = {name: getattr(self, name) for name in FIELDS}
         if self.strict:
             changes["max_bad"] = 0.0
-        recipe = plan(data, self.network, self.recipe, self.out, **changes)
+        recipe = plan(data, self.network, self.recipe, self.out, self.memory, **changes)
         folder = api.run_folder(recipe, self.out)
         if self.seeds == 1:
             return _follow(api.followed(recipe, folder, self.workers), self.json)
