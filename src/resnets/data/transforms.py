@@ -9,7 +9,7 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from ..recipe import Augmentation
-from .preprocessing import FILTERS, Preprocessing, bands
+from .preprocessing import FILTERS, Preprocessing, bands, colours
 from .randomness import fold, normal, uniform
 
 Picture = Image.Image | NDArray[np.uint8]
@@ -32,17 +32,14 @@ def augment(
     """
     if augmentation.randaugment and pixels.shape[-1] in (1, 3):
         pixels = _randomised(pixels, indices, (seed, epoch), augmentation.randaugment, preprocessing)
-    pad = augmentation.pad if augmentation.crop == "pad" else 0
-    corners = [
-        (uniform(seed, stream, epoch, indices) * (2 * pad + 1)).astype(np.int64) - pad
-        for stream in ("crop-y", "crop-x")
-    ]
-    if augmentation.border == "before":
-        images = preprocessing.normalised(_moved(pixels, *corners))
-    else:
-        images = _moved(preprocessing.normalised(pixels), *corners)
-    flipped = _flipped(indices, epoch, seed, augmentation.flip)
-    images[flipped] = images[flipped].take(np.arange(images.shape[2])[::-1], axis=2)
+    before = augmentation.border == "before"
+    if before:
+        pixels = _moved(pixels, indices, (seed, epoch), augmentation)
+    images = preprocessing.normalised(pixels)
+    if not before:
+        images = _moved(images, indices, (seed, epoch), augmentation)
+    for row in np.flatnonzero(_flipped(indices, epoch, seed, augmentation.flip)):
+        images[row] = images[row].take(np.arange(images.shape[2])[::-1], axis=1)
     images = np.moveaxis(images, -1, 1)
     if augmentation.colour and pixels.shape[-1] == 3:
         noise = _colour_noise(indices, epoch, seed, augmentation.colour) / np.asarray(preprocessing.std)
@@ -50,14 +47,18 @@ def augment(
     return images
 
 
-def _moved(images: NDArray, tops: NDArray, lefts: NDArray) -> NDArray:
-    """The window of each image (N, H, W, C) that begins at (top, left), zero where it leaves the image.
+def _moved(images: NDArray, indices: NDArray[np.int64], key: tuple[int, int], augmentation: Augmentation) -> NDArray:
+    """A random window of every zero-padded image, (N, H, W, C) → the same, where the augmentation crops so.
 
     One slice is copied per image: an index per pixel takes three times as long.
     """
-    height, width = images.shape[1:3]
+    (seed, epoch), pad, (height, width) = key, augmentation.pad, images.shape[1:3]
+    if augmentation.crop != "pad" or not pad:
+        return images
+    drawn = (uniform(seed, stream, epoch, indices) * (2 * pad + 1) for stream in ("crop-y", "crop-x"))
+    tops, lefts = ((numbers.astype(np.int64) - pad).tolist() for numbers in drawn)
     windows = np.zeros_like(images)
-    for image, window, top, left in zip(images, windows, tops.tolist(), lefts.tolist(), strict=True):
+    for image, window, top, left in zip(images, windows, tops, lefts, strict=True):
         seen = image[max(top, 0) : max(height + top, 0), max(left, 0) : max(width + left, 0)]
         window[max(-top, 0) : max(height - top, 0), max(-left, 0) : max(width - left, 0)] = seen
     return windows
@@ -113,7 +114,7 @@ def random_view(
     if seen.fit != "crop":
         picture = replace(seen, size=round(_ROOM * seen.size)).view(picture)
     elif seen.channels in (1, 3) and isinstance(picture, Image.Image):
-        picture = picture.convert("L" if seen.channels == 1 else "RGB")
+        picture = colours(picture, seen.channels)
     if augmentation.crop == "resized":
         whole = _parts(picture, seen.channels)
         window = _window(whole[0], key, augmentation.min_area)

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from ..data.batches import Batch, in_order, testing_batches
 from ..data.images import ImageError
-from ..data.preprocessing import MAX_RESIZED_PIXELS, Picture, Preprocessing, bands
+from ..data.preprocessing import MAX_RESIZED_PIXELS, Picture, Preprocessing, bands, colours
 from ..data.sources import Source
 from ..errors import DataError, UsageError
 from .protocol import Protocol, check, side
@@ -84,7 +84,7 @@ def resized(picture: Picture, preprocessing: Preprocessing, scale: int, interpol
     """The whole picture with its shorter side at SCALE, or as a square of it, uint8 (H, W, channels)."""
     channels, fit = preprocessing.channels, preprocessing.fit
     if isinstance(picture, Image.Image) and channels in (1, 3):
-        picture = picture.convert("L" if channels == 1 else "RGB")
+        picture = colours(picture, channels)
     parts = bands(picture, channels)
     width, height = parts[0].size
     if fit == "squash":
