@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test test-slow lint setup clean
+.PHONY: demo test test-slow lint setup clean benchmark
 
 setup: $(STAMP)
 
@@ -24,6 +24,10 @@ test: setup
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow
+
+benchmark: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[onnx,openvino]'
+	$(BIN)/python -m benchmarks $(GOALS)
 
 lint: setup
 	$(BIN)/ruff check .

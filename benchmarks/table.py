@@ -1,0 +1,101 @@
+"""`python -m benchmarks.table [PAGE]`: the table of goals in docs/performance.md, from the newest record of each."""
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from resnets.errors import ResnetsError, UsageError
+from resnets.files import write_file
+
+from .goals import NOT_MEASURED
+from .measures import MEASURES
+
+ROOT = Path(__file__).parent
+BEGIN, END = "<!-- python -m benchmarks.table writes from here -->", "<!-- to here -->"
+HEAD = "| Goal | Case | Ours | Peer | Measure | Value | 95 % | Bar | Stretch | Verdict | Start-up, ours; peer |"
+Record = dict[str, Any]
+
+
+def main() -> int:
+    """Write the table into the page; the exit code."""
+    page = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT.parent / "docs" / "performance.md"
+    try:
+        text = page.read_text() if page.exists() else ""
+        write_file(page, placed(text, table(records(ROOT / "results")), str(page)).encode())
+    except ResnetsError as error:
+        print(f"benchmarks.table: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+def records(folder: Path) -> list[Record]:
+    """The records in FOLDER but those of quick runs, oldest first."""
+    found = [json.loads(path.read_bytes()) for path in folder.glob("*.json")]
+    return sorted((record for record in found if not record["quick"]), key=lambda record: record["date"])
+
+
+def placed(text: str, made: str, where: str) -> str:
+    """TEXT with what stands between the two marks replaced. Raises UsageError where a mark is missing."""
+    before, begins, rest = text.partition(BEGIN)
+    _, ends, after = rest.partition(END)
+    if not begins or not ends:
+        raise UsageError(f"{where} has no lines '{BEGIN}' and '{END}'; add them where the table belongs")
+    return f"{before}{BEGIN}\n\n{made}\n\n{END}{after}"
+
+
+def table(found: list[Record]) -> str:
+    """The rows of the newest record of every goal and case, the goals without one, and the machines, as Markdown."""
+    newest: dict[tuple[str, str], tuple[Record, list[str]]] = {}
+    for record in found:
+        for case in record["cases"]:
+            for goal in {row["goal"] for row in case["rows"]}:
+                rows = [line(case, row, record["versions"]) for row in case["rows"] if row["goal"] == goal]
+                newest[goal, case["case"]] = record, rows
+    lines = [row for _, rows in newest.values() for row in rows]
+    for goal, (case, peer, bar, stretch, reason) in NOT_MEASURED.items():
+        if goal not in {known for known, _ in newest}:
+            lines.append(_cells(goal, case, "", peer, "", "–", "", bar, stretch, f"not measured: {reason}", ""))
+    lines.sort(key=lambda row: int(re.findall(r"\d+", row)[0]))
+    machines = {record["date"]: _machine(record) for record, _ in newest.values()}
+    return "\n".join([HEAD, re.sub(r"[^|]+", "---", HEAD), *lines, "", *machines.values()])
+
+
+def line(case: Record, row: Record, versions: dict[str, str]) -> str:
+    """A row of the table."""
+    measure, arms = MEASURES[row["measure"]], case["arms"]
+    names = {who: _called(row[who], arms.get(row[who], {}), versions) for who in ("ours", "peer")}
+    value, span = ("–", "") if "value" not in row else (f"{row['value']:.3g}{measure.sign}", row.get("interval", ()))
+    bars = [
+        "–" if bar is None else f"{'≥' if measure.at_least else '≤'} {bar:g}" for bar in (row["bar"], row["stretch"])
+    ]
+    starts = "; ".join(
+        f"{arms[row[who]]['setup'] + arms[row[who]]['first']:.1f} s"
+        for who in names
+        if "setup" in arms.get(row[who], {})
+    )
+    verdict = row["verdict"] + (f": {row['reason']}" if row["reason"] else "")
+    told = " – ".join(f"{end:.3g}" for end in span)
+    return _cells(row["goal"], case["case"], *names.values(), row["measure"], value, told, *bars, verdict, starts)
+
+
+def _called(name: str, arm: Record, versions: dict[str, str]) -> str:
+    package = arm.get("package", "")
+    told = (arm.get("engine", ""), f"{package} {versions[package]}" if package in versions else "")
+    return f"{name} ({', '.join(filter(None, told))})" if any(told) else name
+
+
+def _cells(*cells: str) -> str:
+    return "| " + " | ".join(cell.replace("|", "/") for cell in cells) + " |"
+
+
+def _machine(record: Record) -> str:
+    facts, probes = record["machine"], record["probes"]
+    roof = "; ".join(f"{name} {' → '.join(f'{each[name]:.0f}' for each in probes)}" for name in probes[0])
+    packages = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
+    return f"* {record['date']}: {facts['cores']} cores, {facts['cpu']}, {facts['memory_gib']} GiB; {roof}; {packages}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

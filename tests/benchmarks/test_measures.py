@@ -1,0 +1,197 @@
+"""What a benchmark says of given seconds. Nothing is timed here."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+from benchmarks import goals, machine, table
+from benchmarks.__main__ import chosen, listing
+from benchmarks.case import Arm, Case, Comparison
+from benchmarks.measures import MEASURES, compared, interval, twin_differs
+from benchmarks.turns import checked, rotated, run
+from resnets.errors import UsageError
+
+
+def arm(*seconds, **more):
+    return {"setup": 1.0, "first": 2.0, "rounds": [{"seconds": s, "bytes": 4 << 20} for s in seconds], **more}
+
+
+def row(ours, peers, comparison=("speed", 2.0, 3.0), void=""):
+    arms = {"ours": ours, **peers}
+    return compared(Comparison("P0", "ours", tuple(peers), *comparison), arms, void)
+
+
+def test_ratio_is_taken_per_round():
+    """The machine slows down tenfold half-way: medians of seconds would say 2.75, every round says 2."""
+    found = row(arm(*[1.0] * 5, *[10.0] * 5), {"peer": arm(*[2.0] * 5, *[20.0] * 5)})
+    assert found["values"] == [2.0] * 10
+    assert (found["value"], found["interval"], found["verdict"]) == (2.0, (2.0, 2.0), "PASS")
+
+
+@pytest.mark.parametrize(
+    ("measure", "bar", "stretch", "peer", "verdict"),
+    [
+        ("speed", 2.0, 3.0, 1.99, "FAIL"),
+        ("speed", 2.0, 3.0, 2.0, "PASS"),
+        ("speed", 2.0, 3.0, 3.0, "PASS, stretch"),
+        ("time", 0.5, 0.25, 1.9, "FAIL"),
+        ("time", 0.5, 0.25, 2.0, "PASS"),
+        ("time", 0.5, 0.25, 4.0, "PASS, stretch"),
+        ("time", None, None, 4.0, "–"),
+        ("memory", 1.0, None, 1.0, "PASS"),
+        ("memory", 0.99, None, 1.0, "FAIL"),
+    ],
+)
+def test_verdict(measure, bar, stretch, peer, verdict):
+    assert row(arm(*[1.0] * 10), {"peer": arm(*[peer] * 10)}, (measure, bar, stretch))["verdict"] == verdict
+
+
+def test_the_fastest_peer_counts():
+    found = row(arm(*[1.0] * 10), {"slow": arm(*[9.0] * 10), "fast": arm(*[1.5] * 10)})
+    assert (found["peer"], found["value"]) == ("fast", 1.5)
+
+
+def test_what_gives_no_verdict():
+    ours, peer = arm(*[1.0] * 10), arm(*[5.0] * 10)
+    assert row(ours, {"peer": peer}, void="the twin differs by +4.0 %")["verdict"] == "VOID"
+    wrong = row({**ours, "wrong": "outputs differ by 0.2"}, {"peer": peer})
+    assert (wrong["verdict"], wrong["reason"]) == ("VOID", "ours: outputs differ by 0.2")
+    few = row(arm(*[1.0] * 9), {"peer": arm(*[5.0] * 9)})
+    assert (few["verdict"], few["reason"]) == ("–", "9 rounds")
+    lost = row(ours, {"peer": peer, "gone": {"error": "not installed", "rounds": []}})
+    assert (lost["verdict"], lost["reason"]) == ("not measured", "gone: not installed")
+    assert "value" not in lost
+
+
+def test_twin():
+    ratio, reason = twin_differs(arm(1.0, 1.0, 1.0)["rounds"], arm(1.01, 1.02, 9.0)["rounds"])
+    assert (ratio, reason) == (1.02, "")
+    assert twin_differs(arm(1.0)["rounds"], arm(1.04)["rounds"])[1] == "the twin differs by +4.0 %"
+    assert twin_differs(arm(1.0)["rounds"], arm(0.96)["rounds"])[1] == "the twin differs by -4.0 %"
+
+
+def test_exponent_of_a_square_is_two():
+    figures = [{"seconds": 3.0 * work**2, "work": work} for work in (10, 70)]
+    assert MEASURES["exponent of the time"].of(figures[1], figures[0]) == pytest.approx(2.0)
+
+
+def test_interval_covers_the_median_as_often_as_it_says():
+    """Of 400 samples of 15 from a skewed distribution; the percentile bootstrap of a median is a little too wide."""
+    generator = np.random.default_rng(1)
+    spans = [interval(sample, 400) for sample in generator.lognormal(size=(400, 15))]
+    assert 0.91 <= np.mean([low <= 1.0 <= high for low, high in spans]) <= 0.99
+
+
+def test_order_is_rotated():
+    assert [rotated("abc", turn) for turn in range(4)] == [list("abc"), list("bca"), list("cab"), list("abc")]
+
+
+def test_outputs_are_checked():
+    right = np.array([[1.0, -4.0, 2.0], [3.0, 0.0, 1.0]])
+    near = right + np.array([[0, 0, 0], [0, 0.2, 0]])
+    assert checked(near, right, 0.051) == {"difference": pytest.approx(0.05), "agreement": 100.0}
+    assert "wrong" in checked(near, right, 0.049)
+    assert checked(right[:, ::-1], right, None)["agreement"] == 0.0
+    assert "wrong" in checked(right * np.nan, right, None)
+    assert "wrong" in checked(right[:1], right, None)
+
+
+def test_processes_take_turns_and_failures_are_told():
+    """Real processes: arms of the probes' module take milliseconds, and one cannot be made."""
+    arms = {
+        "one": Arm("counting:counts", {"start": 0}, "numpy", 0.1),
+        "other": Arm("counting:counts", {"start": 1}, "numpy", 0.1),
+        "broken": Arm("counting:fails"),
+    }
+    pairs = (Comparison("P0", "other", ("one",)), Comparison("P0", "other", ("broken",)))
+    found = run(Case("a case", arms, pairs, seconds=0), 3)
+    counts = {name: [figures["count"] for figures in found["arms"][name]["rounds"]] for name in found["arms"]}
+    assert counts == {"one": [2, 3, 4], "other": [3, 4, 5], "broken": [], "one (twin)": [2, 3, 4]}
+    assert found["arms"]["broken"]["error"] == "ValueError: no such thing"
+    assert found["arms"]["other"]["wrong"] == "outputs differ by 1, at most 0.1"
+    assert [each["verdict"] for each in found["rows"]] == ["VOID", "not measured"]
+    json.dumps(found, allow_nan=False)
+
+
+def test_goals():
+    everything = chosen([], quick=False)
+    judged = {c.goal for case in everything for c in case.comparisons if c.bar is not None}
+    assert judged == {f"P{n}" for n in (1, 3, 4, 5, 6, 7, 8, 15)}
+    assert judged | set(goals.NOT_MEASURED) == {f"P{n}" for n in range(1, 16)}
+    assert {c.goal for case in chosen([], quick=True) for c in case.comparisons} == judged
+    for case in everything:
+        assert "{" not in case.title
+        assert isinstance(case.amount, int)
+        for comparison in case.comparisons:
+            assert {comparison.ours, *comparison.peers} <= set(case.arms)
+            assert comparison.measure in MEASURES
+    [case] = chosen(["P7"], quick=False)
+    assert listing([case]).startswith("P7: CIFAR-10 crops")
+    bf16 = chosen(["P4"], quick=True)[0]
+    assert list(bf16.arms) == ["torchvision eager", "OpenVINO bf16", "ours bf16"]
+
+
+@pytest.mark.parametrize(("goal", "said"), [("P9", "no GPU"), ("P77", "P77")])
+def test_unknown_goals_are_refused(goal, said):
+    with pytest.raises(UsageError, match=said):
+        chosen([goal], quick=False)
+
+
+def test_less_memory_means_a_smaller_case(monkeypatch):
+    for free, batch in ((1 << 50, 128), (1 << 30, 32)):
+        monkeypatch.setattr("benchmarks.case.free_memory", lambda free=free: free)
+        [case] = chosen(["P8"], quick=False)
+        assert {each.options["batch"] for each in case.arms.values()} == {batch}
+        assert f"batch {batch}" in case.title
+
+
+def record(date, value, quick=False, case="a | case"):
+    arms = {"ours": arm(*[1.0] * 10, package="resnets"), "peer": arm(*[value] * 10, package="openvino", engine="")}
+    comparison = Comparison("P4", "ours", ("peer",), "speed", 2.5, 2.8)
+    rows = [compared(comparison, arms)]
+    facts = {"cpu": "a processor", "cores": 2, "memory_gib": 8.0}
+    probes = [{"fp32_gflops": 180.0}, {"fp32_gflops": 90.0}]
+    versions = {"openvino": "2026.4", "resnets": "0.1"}
+    cases = [{"case": case, "arms": arms, "rows": rows}]
+    return {"date": date, "quick": quick, "machine": facts, "versions": versions, "probes": probes, "cases": cases}
+
+
+def test_table_has_the_newest_record_of_every_case(tmp_path):
+    for name, made in (
+        ("b", record("2026-01-02-0000", 2.6)),
+        ("a", record("2026-01-01-0000", 9.0)),
+        ("c", record("2026-01-03-0000", 8.0, quick=True)),
+        ("d", record("2026-01-01-0000", 3.0, case="another")),
+    ):
+        (tmp_path / f"{name}.json").write_text(json.dumps(made))
+    made = table.table(table.records(tmp_path))
+    rows = [line for line in made.splitlines() if line.startswith("| P4 ")]
+    assert sorted(rows) == [
+        "| P4 | a / case | ours (resnets 0.1) | peer (openvino 2026.4) | speed | 2.6× | 2.6 – 2.6 | ≥ 2.5 | ≥ 2.8 "
+        "| PASS | 3.0 s; 3.0 s |",
+        "| P4 | another | ours (resnets 0.1) | peer (openvino 2026.4) | speed | 3× | 3 – 3 | ≥ 2.5 | ≥ 2.8 "
+        "| PASS, stretch | 3.0 s; 3.0 s |",
+    ]
+    assert len([line for line in made.splitlines() if "not measured: no GPU" in line]) == 5
+    assert "fp32_gflops 180 → 90" in made
+    assert len({line.count("|") for line in made.splitlines() if line.startswith("|")}) == 1
+    goals_in_order = [int(n) for n in re.findall(r"^\| P(\d+)", made, re.MULTILINE)]
+    assert goals_in_order == sorted(goals_in_order)
+
+
+def test_text_around_the_table_stays():
+    page = f"before\n{table.BEGIN}\nold\n{table.END}\nafter\n"
+    once = table.placed(page, "new", "page.md")
+    assert once == f"before\n{table.BEGIN}\n\nnew\n\n{table.END}\nafter\n"
+    assert table.placed(once, "new", "page.md") == once
+    with pytest.raises(UsageError, match=r"page\.md has no lines"):
+        table.placed("before\nafter\n", "new", "page.md")
+
+
+def test_machine_is_told():
+    facts = machine.machine()
+    assert facts["cores"] >= 1
+    assert facts["memory_gib"] > 0
+    assert machine.versions()["numpy"] == np.__version__
