@@ -20,6 +20,7 @@ from torch import nn
 from resnets.bundle import Bundle
 from resnets.data.preprocessing import Preprocessing
 from resnets.deploy.engines import ENGINES, Prepared
+from resnets.deploy.export import needed
 from resnets.deploy.measured import race
 from resnets.deploy.pictures import CALIBRATION, Pictures
 from resnets.models import create_model
@@ -52,7 +53,7 @@ def compiled(network: str, batch: int) -> Call:
 
 def onnxruntime(network: str, batch: int) -> Call:
     """The same, exported and run by ONNX Runtime on all cores."""
-    import onnxruntime as ort
+    ort = needed("onnxruntime", "onnx")
 
     with tempfile.TemporaryDirectory() as folder:
         path, inputs = Path(folder, "model.onnx"), _inputs(network)[:batch]
@@ -64,7 +65,7 @@ def onnxruntime(network: str, batch: int) -> Call:
 
 def openvino(network: str, batch: int, precision: str) -> Call:
     """The same, converted and run by OpenVINO in "f32" or "bf16", for latency."""
-    import openvino as ov
+    ov = needed("openvino", "openvino")
 
     example = torch.from_numpy(_inputs(network)[:batch])
     model = ov.convert_model(_theirs(network), example_input=example, input=list(example.shape))

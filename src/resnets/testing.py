@@ -95,7 +95,7 @@ def evaluate(models: Sequence[Model] | Model, data: str, **choices: Any) -> Test
     """
     test = Test(**choices)
     sources = [models] if isinstance(models, str | Path | ForeignModel) else list(models)
-    trial, protocol = _prepared(sources, data, test), parse(test.protocol)
+    trial, protocol = prepared(sources, data, test), parse(test.protocol)
     found = averaged(trial.scores(protocol, test), protocol.average)
     first = trial.bundles[0]
     temperature = first.temperature if len(sources) == 1 else 1.0
@@ -112,14 +112,14 @@ def ensembles(models: Sequence[Model], data: str, size: int, **choices: Any) -> 
     if not 1 <= size <= len(models):
         raise UsageError(f"size is {size}; it must be from 1 to {len(models)}, the number of models")
     test = Test(**choices)
-    trial, protocol = _prepared(models, data, test), parse(test.protocol)
+    trial, protocol = prepared(models, data, test), parse(test.protocol)
     scores = trial.scores(protocol, test)
     usable(averaged(scores, protocol.average), test.max_bad)
     return trial.part, search(scores, size, protocol.average)
 
 
 @dataclass(frozen=True)
-class _Trial:
+class Trial:
     """What is tested on what."""
 
     dataset: Dataset
@@ -133,7 +133,8 @@ class _Trial:
         return [_scores(Member(b.model(), b.preprocessing), self.source, protocol, test) for b in self.bundles]
 
 
-def _prepared(sources: Sequence[Model], data: str, test: Test) -> _Trial:
+def prepared(sources: Sequence[Model], data: str, test: Test) -> Trial:
+    """The models, the part of DATA that they are tested on, and what is to be said of it."""
     if test.batch_size < 1 or test.workers < 0:
         raise UsageError(f"batch_size is {test.batch_size} and workers {test.workers}; they must be at least 1 and 0")
     folders = [resolve(source) for source in sources if not isinstance(source, ForeignModel)]
@@ -148,7 +149,7 @@ def _prepared(sources: Sequence[Model], data: str, test: Test) -> _Trial:
     chosen, source, notes = _part(dataset, test.part, runs)
     if isinstance(dataset.whole, Files) and len(runs) < len(sources):
         notes.append("it is not known which of these images a model was trained on: it lies outside its run")
-    return _Trial(dataset, chosen, _by_name(source, dataset.classes, classes), bundles, notes)
+    return Trial(dataset, chosen, _by_name(source, dataset.classes, classes), bundles, notes)
 
 
 def _scores(member: Member, source: Source, protocol: Protocol, test: Test) -> Scores:

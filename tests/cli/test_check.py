@@ -49,7 +49,7 @@ def test_summary(root, capsys):
     assert everything(root.parent) == before
     assert "photos: 21 pictures, 20 readable, 2 classes" in said
     assert "recommended: --fit pad (100% of the pictures are longer than 4:3)" in said
-    assert "unreadable: 1  (training and testing leave them out, and stop above --max-bad 0.01)" in said
+    assert "unreadable: 1  (training and testing leave them out, and stop above 1 %)" in said
     assert "  a/bad\\x1b[31m.jpg: not JPEG, PNG, WebP, BMP or GIF: unknown" in said
     assert "\x1b" not in said
     last = said.splitlines()[-1]

@@ -216,7 +216,7 @@ def test_max_bad():
     result = evaluate([Net(0)], batches(20, bad), NAMES, max_bad=2 / 42)
     assert (len(result.bad), result.counts.images) == (2, 40)
     assert result.as_dict()["bad_files"][0] == {"file": "x.jpg", "reason": "truncated"}
-    with pytest.raises(DataError, match=r"^2 of 42 pictures .*--max-bad 0.047 .*x.jpg: truncated$"):
+    with pytest.raises(DataError, match=r"^2 of 42 pictures .*max_bad 0.047 .*x.jpg: truncated$"):
         evaluate([Net(0)], batches(20, bad), NAMES, max_bad=0.047)
     check_bad([], 0, 0.0)
     with pytest.raises(DataError):

@@ -124,7 +124,7 @@ def test_a_broken_picture_is_named_and_too_many_stop(tmp_path, pictures):
     assert result.bad_files == 2
     assert "dark/07.png" in named
     assert "light/09.png" in named
-    with pytest.raises(DataError, match=r"--max-bad 0\.01"):
+    with pytest.raises(DataError, match=r"max_bad 0\.01"):
         execute(replace(recipe, max_bad=0.01), tmp_path / "strict")
 
 

@@ -32,7 +32,8 @@ GROUPS: dict[str, dict[str, tuple[str, str, str]]] = {
     },
     "Use": {
         "evaluate": ("use", "Evaluate", "test a model: errors, figures per class, confusion matrix"),
-        "predict": ("use", "Predict", "name what is on pictures, with probabilities"),
+        "predict": ("predict", "Predict", "name what is on pictures, with probabilities"),
+        "benchmark": ("benchmark", "Benchmark", "time every engine on this machine, accuracy beside speed"),
         "report": ("report", "Report", "a run or a test as one page, several as a comparison"),
     },
 }
@@ -43,7 +44,7 @@ def usage() -> str:
     """What `resnets --help` prints."""
     lines = ["usage: resnets VERB [options]      resnets VERB --help for its options", ""]
     for group, rows in GROUPS.items():
-        lines += [group, *(f"  {verb:<10}{about}" for verb, (_, _, about) in rows.items()), ""]
+        lines += [group, *(f"  {verb:<11}{about}" for verb, (_, _, about) in rows.items()), ""]
     lines += [
         "Begin",
         "  resnets train digits                       learns handwritten digits in half a minute, no data needed",

@@ -14,7 +14,7 @@ from .verb import Verb, plain, print_json
 # Options of `train` that are fields of the recipe under the same name; their defaults are the chosen recipe's own.
 FIELDS = (
     "seed", "epochs", "updates", "batch_size", "lr", "size", "fit", "channels", "balance", "val", "test", "group_by",
-    "class_order", "weights", "origin", "max_bad",
+    "class_order", "weights", "origin",
 )  # fmt: skip
 # Those that decide what the data is, and so what else is chosen.
 FIRST = ("weights", "val", "test", "group_by", "class_order")
@@ -59,7 +59,6 @@ class Train(Verb):
     weights: Annotated[str, arg(help="start from a weights file, a run or a model folder")] = ""
     origin: Annotated[str, arg(help="who published the weights file: torchvision, timm, msra …")] = ""
     memory: Annotated[str, arg(help="what training may take, such as 4GB: activations are computed again to fit")] = ""
-    max_bad: Annotated[float, arg(help="fraction of unreadable pictures that stops the run")] = 0.01
     strict: Annotated[bool, arg(help="stop at the first unreadable picture")] = False
     workers: Annotated[int | None, arg(help="processes that decode pictures; changes nothing but speed")] = None
     download: Annotated[bool, arg(help="fetch cifar10 or cifar100 into data/ first, checked by sha256")] = False

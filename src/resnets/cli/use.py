@@ -1,14 +1,12 @@
-"""`evaluate` and `predict`: what a trained model is for."""
+"""`evaluate`: how good a trained model is, or several together."""
 
-import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
-from ..errors import DataError, UsageError
+from ..errors import UsageError
 from .verb import Verb, console, print_json, shown
 
 _CHOICES = ("part", "protocol", "batch_size", "workers", "cache")
@@ -155,122 +153,3 @@ def _print_evaluation(facts: dict[str, Any], tested: Any, folder: Path | None) -
         out.print(f"not read: {shown(name)}: {shown(reason)}")
     if folder:
         out.print(f"\nreport.html, per_class.csv, confusion.csv, predictions.csv, result.json in {folder}")
-
-
-@dataclass(frozen=True)
-class Predict(Verb):
-    """Name what is on pictures, with probabilities; a picture that cannot be read is a row with its error.
-
-    examples: resnets predict runs/latest picture.jpg; resnets predict runs/latest new/ --csv answers.csv;
-    find new -name '*.jpg' | resnets predict runs/latest - --json
-    """
-
-    model: Positional[Annotated[Path, arg(help="a run folder or a model folder", metavar="MODEL")]]
-    pictures: Positional[
-        Annotated[
-            tuple[str, ...],
-            arg(help="files, folders, or - for a list of files on standard input", metavar="FILE…"),
-        ]
-    ] = ()
-    top: Annotated[int, arg(help="how many classes to name")] = 5
-    csv: Annotated[str, arg(help="write a table with one row per picture to this file, - for standard output")] = ""
-    json: Annotated[bool, arg(help="print one object")] = False
-    batch_size: int = 32
-
-    def run(self) -> int:
-        """Predict and tell."""
-        from .. import api
-        from ..files import write_file
-
-        if self.top < 1 or self.batch_size < 1:
-            raise UsageError("--top and --batch-size must be at least 1")
-        names = _inputs(self.pictures)
-        model = api.load(self.model)
-        rows, times = _answers(model, names, self.top, self.batch_size)
-        if self.csv:
-            text = _table(rows, min(self.top, len(model.classes)))
-            if self.csv == "-":
-                print(text, end="")
-            else:
-                write_file(Path(self.csv), text.encode())
-        if self.json:
-            print_json({"model": str(self.model), "predictions": rows, "milliseconds": times})
-        elif not self.csv:
-            _print_predictions(rows, times)
-        elif self.csv != "-":
-            bad = sum(1 for row in rows if row["error"])
-            console().print(f"{len(rows)} rows, {bad} of them errors, in {shown(self.csv)}")
-        return 3 if all(row["error"] for row in rows) else 0
-
-
-def _inputs(pictures: tuple[str, ...]) -> list[str]:
-    """Every picture to answer for: files as named, the pictures in folders, the lines of standard input."""
-    from ..data.folders import pictures_in
-
-    found: list[str] = []
-    for name in pictures:
-        if name == "-":
-            found += [line.rstrip("\n") for line in sys.stdin if line.strip()]
-        elif Path(name).is_dir():
-            inside = pictures_in(Path(name))
-            if not inside:
-                raise DataError(f"{shown(name)}: no pictures in this folder")
-            found += [str(Path(name) / inner) for inner in inside]
-        else:
-            found.append(name)
-    if not found:
-        raise UsageError("no pictures; give files, a folder, or - for a list of files on standard input")
-    return found
-
-
-def _answers(model: Any, names: list[str], top: int, batch_size: int) -> tuple[list[dict[str, Any]], dict[str, float]]:
-    """One row per picture, and the mean milliseconds of preprocessing and inference per readable picture."""
-    from ..bundle import as_picture
-    from ..data.images import ImageError
-
-    rows: list[dict[str, Any]] = [{"file": name, "error": None, "classes": []} for name in names]
-    spent = {"preprocessing": 0.0, "inference": 0.0}
-    for start in range(0, len(names), batch_size):
-        inputs, where = [], []
-        began = time.perf_counter()
-        for i in range(start, min(start + batch_size, len(names))):
-            try:
-                inputs.append(model.bundle.preprocessing(as_picture(names[i])))
-                where.append(i)
-            except ImageError as error:
-                rows[i]["error"] = str(error)
-        middle = time.perf_counter()
-        for i, best in zip(where, model.predict_inputs(inputs, top) if inputs else [], strict=True):
-            rows[i]["classes"] = [{"name": p.name, "probability": round(p.probability, 6)} for p in best]
-        spent["preprocessing"] += middle - began
-        spent["inference"] += time.perf_counter() - middle
-    count = max(sum(1 for row in rows if not row["error"]), 1)
-    return rows, {name: round(1000 * seconds / count, 2) for name, seconds in spent.items()}
-
-
-def _table(rows: list[dict[str, Any]], top: int) -> str:
-    from ..evaluation.records import csv_text
-
-    header = [
-        "file",
-        *(f"{what}_{k}" for k in range(1, top + 1) for what in ("class", "probability")),
-        "error",
-    ]
-    body = []
-    for row in rows:
-        pairs = [value for c in row["classes"] for value in (c["name"], f"{c['probability']:.6f}")]
-        body.append([row["file"], *pairs, *[""] * (2 * top - len(pairs)), row["error"] or ""])
-    return csv_text(header, body)
-
-
-def _print_predictions(rows: list[dict[str, Any]], times: dict[str, float]) -> None:
-    out = console()
-    for row in rows:
-        out.print(shown(row["file"]))
-        if row["error"]:
-            out.print(f"  not read: {shown(row['error'])}")
-        for c in row["classes"]:
-            bar = "█" * round(30 * c["probability"])
-            out.print(f"  {100 * c['probability']:6.2f} %  {shown(c['name']):<24} {bar}")
-    each = ", ".join(f"{name} {value:.1f} ms" for name, value in times.items())
-    out.print(f"\n{len(rows)} pictures; per picture: {each}")

@@ -28,7 +28,7 @@ _KEPT, _NAMES = 1000, 100  # items of a finding, and names of an item
 
 # What can be found, and what that means.
 KINDS = {
-    "unreadable": "training and testing leave them out, and stop above --max-bad 0.01",
+    "unreadable": "training and testing leave them out, and stop above 1 %",
     "truncated": "the file ends too early: copy it again",
     "misnamed": "the contents count, not the extension",
     "folders called like pictures": "the pictures in them are read as those of any folder",

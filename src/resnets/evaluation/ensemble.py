@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any, cast
 import torch
 from safetensors.torch import load as parse
 from safetensors.torch import save as serialise
-from torch import nn
+from torch import Tensor
 
 from .. import __version__, files
 from ..data.preprocessing import Preprocessing
@@ -93,7 +93,7 @@ class ScoreCache:
         names = hashlib.sha256("\0".join(map(source.name, range(len(source)))).encode(errors="surrogatepass"))
         return {
             "version": __version__,
-            "weights": weights_hash(member.model),
+            "weights": weights_hash(member.model.state_dict()),
             "network": asdict(member.model.spec),
             "preprocessing": hashlib.sha256(seen.encode()).hexdigest(),
             "data": source.fingerprint(),
@@ -122,10 +122,10 @@ class ScoreCache:
         return self.folder / hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def weights_hash(model: nn.Module) -> str:
-    """A sha256 of every tensor of MODEL with its name, type and shape."""
+def weights_hash(tensors: Mapping[str, Tensor]) -> str:
+    """A sha256 of every one of TENSORS with its name, type and shape."""
     digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
+    for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
-        digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy())
+        digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()

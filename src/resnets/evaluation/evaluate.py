@@ -110,7 +110,7 @@ def check_bad(bad: Sequence[tuple[str, str]], files: int, max_bad: float) -> Non
     if bad and len(bad) > max_bad * files:
         name, reason = bad[0]
         raise DataError(
-            f"{len(bad)} of {files} pictures cannot be read, more than --max-bad {max_bad:g} allows; "
+            f"{len(bad)} of {files} pictures cannot be read, more than max_bad {max_bad:g} allows; "
             f"the first is {name}: {reason}"
         )
 

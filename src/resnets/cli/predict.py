@@ -1,0 +1,187 @@
+"""`predict`: what is on pictures. Rows pass by one by one, so that memory does not grow with a folder."""
+
+import io
+import json
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from tyro.conf import Positional, arg
+
+from ..errors import DataError, UsageError
+from .verb import Verb, console, shown
+
+Rows = Iterator[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Predict(Verb):
+    """Name what is on pictures, with probabilities; a picture that cannot be read is a row with its error.
+
+    examples: resnets predict runs/latest picture.jpg; resnets predict runs/latest new/ --csv answers.csv;
+    find new -name '*.jpg' | resnets predict runs/latest - --json; resnets predict runs/latest new/ --engine auto
+    """
+
+    model: Positional[Annotated[Path, arg(help="a run folder or a model folder", metavar="MODEL")]]
+    pictures: Positional[
+        Annotated[
+            tuple[str, ...],
+            arg(help="files, folders, or - for a list of files on standard input", metavar="FILE…"),
+        ]
+    ] = ()
+    top: Annotated[int, arg(help="how many classes to name")] = 5
+    csv: Annotated[str, arg(help="write a table with one row per picture to this file, - for standard output")] = ""
+    json: Annotated[bool, arg(help="print one object")] = False
+    batch_size: int = 32
+    engine: Annotated[
+        str, arg(help="NAME or NAME:PRECISION as resnets benchmark shows them, or auto: the fastest here")
+    ] = "torch"
+
+    def run(self) -> int:
+        """Predict and tell."""
+        from .. import api
+        from ..files import write_file
+
+        if self.top < 1 or self.batch_size < 1:
+            raise UsageError("--top and --batch-size must be at least 1")
+        names = _inputs(self.pictures)
+        model = api.load(self.model)
+        engine = _with_engine(model, self.engine, len(names), min(self.batch_size, len(names)))
+        spent = _Spent()
+        rows, table = _answers(model, names, (self.top, self.batch_size), spent), io.StringIO()
+        if self.csv:
+            rows = _into_table(rows, sys.stdout if self.csv == "-" else table, min(self.top, len(model.classes)))
+        if self.json:
+            rows = _as_json(rows, {"model": str(self.model), "engine": engine}, spent)
+        elif not self.csv:
+            rows = _on_screen(rows, spent)
+        errors = sum(1 for row in rows if row["error"])
+        if self.csv and self.csv != "-":
+            write_file(Path(self.csv), table.getvalue().encode())
+            if not self.json:
+                console().print(f"{len(names)} rows, {errors} of them errors, in {shown(self.csv)}")
+        return 3 if errors == len(names) else 0
+
+
+def _inputs(pictures: tuple[str, ...]) -> list[str]:
+    """Every picture to answer for: files as named, the pictures in folders, the lines of standard input."""
+    from ..data.folders import pictures_in
+
+    found: list[str] = []
+    for name in pictures:
+        if name == "-":
+            found += [line.rstrip("\n") for line in sys.stdin if line.strip()]
+        elif Path(name).is_dir():
+            inside = pictures_in(Path(name))
+            if not inside:
+                raise DataError(f"{shown(name)}: no pictures in this folder")
+            found += [str(Path(name) / inner) for inner in inside]
+        else:
+            found.append(name)
+    if not found:
+        raise UsageError("no pictures; give files, a folder, or - for a list of files on standard input")
+    return found
+
+
+def _with_engine(model: Any, name: str, images: int, batch: int) -> str:
+    """Let MODEL compute by the engine called NAME, for so many IMAGES in batches; the engine in full."""
+    if name in ("torch", "torch:fp32"):
+        return "torch:fp32"
+    from ..deploy import engines, measured
+
+    prepared = engines.Prepared(model.bundle, folder=measured.folder_of(model.bundle))
+    if name == "auto":
+        if not measured.recall(model.bundle, batch):
+            console(to_stderr=True).print("measuring the engines on this machine, once for this model …")
+        engine = measured.choose(prepared, images, batch)
+    else:
+        engine = engines.engine_called(name)
+    if engine is not engines.ENGINES[0]:
+        model.model = engines.EngineModule(engines.start(engine, prepared, batch).run)
+    return str(engine)
+
+
+@dataclass
+class _Spent:
+    """Seconds over all pictures, and how many of them could be read."""
+
+    preprocessing: float = 0.0
+    inference: float = 0.0
+    readable: int = 0
+
+    def milliseconds(self) -> dict[str, float]:
+        """Per readable picture."""
+        count = max(self.readable, 1)
+        spent = {"preprocessing": self.preprocessing, "inference": self.inference}
+        return {name: round(1000 * seconds / count, 2) for name, seconds in spent.items()}
+
+
+def _answers(model: Any, names: list[str], how: tuple[int, int], spent: _Spent) -> Rows:
+    """One row per picture in the order of NAMES; HOW: the number of classes to name, and of pictures together."""
+    from ..bundle import as_picture
+    from ..data.images import ImageError
+
+    top, batch_size = how
+    for start in range(0, len(names), batch_size):
+        rows = [{"file": name, "error": None, "classes": []} for name in names[start : start + batch_size]]
+        inputs, readable = [], []
+        began = time.perf_counter()
+        for row in rows:
+            try:
+                inputs.append(model.bundle.preprocessing(as_picture(row["file"])))
+                readable.append(row)
+            except ImageError as error:
+                row["error"] = str(error)
+        middle = time.perf_counter()
+        for row, best in zip(readable, model.predict_inputs(inputs, top) if inputs else [], strict=True):
+            row["classes"] = [{"name": p.name, "probability": round(p.probability, 6)} for p in best]
+        spent.preprocessing += middle - began
+        spent.inference += time.perf_counter() - middle
+        spent.readable += len(readable)
+        yield from rows
+
+
+def _into_table(rows: Rows, out: Any, top: int) -> Rows:
+    """ROWS, each written to OUT as a line of CSV."""
+    from ..evaluation.records import csv_text
+
+    header = [
+        "file",
+        *(f"{what}_{k}" for k in range(1, top + 1) for what in ("class", "probability")),
+        "error",
+    ]
+    out.write(csv_text(header, []))
+    for row in rows:
+        pairs = [value for c in row["classes"] for value in (c["name"], f"{c['probability']:.6f}")]
+        out.write(csv_text([row["file"], *pairs, *[""] * (2 * top - len(pairs)), row["error"] or ""], []))
+        yield row
+
+
+def _as_json(rows: Rows, facts: dict[str, str], spent: _Spent) -> Rows:
+    """ROWS, printed as one object with FACTS before them and the times after them."""
+    print(f'{json.dumps(facts, indent=2)[:-2]},\n  "predictions": [', end="")
+    comma = ""
+    for row in rows:
+        print(f"{comma}\n    {json.dumps(row, allow_nan=False)}", end="")
+        comma = ","
+        yield row
+    print(f'\n  ],\n  "milliseconds": {json.dumps(spent.milliseconds())}\n}}')
+
+
+def _on_screen(rows: Rows, spent: _Spent) -> Rows:
+    """ROWS, shown to a person."""
+    out, count = console(), 0
+    for row in rows:
+        count += 1
+        out.print(shown(row["file"]))
+        if row["error"]:
+            out.print(f"  not read: {shown(row['error'])}")
+        for c in row["classes"]:
+            bar = "█" * round(30 * c["probability"])
+            out.print(f"  {100 * c['probability']:6.2f} %  {shown(c['name']):<24} {bar}")
+        yield row
+    each = ", ".join(f"{name} {value:.1f} ms" for name, value in spent.milliseconds().items())
+    out.print(f"\n{count} pictures; per picture: {each}")
