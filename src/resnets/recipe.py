@@ -19,7 +19,7 @@ class Augmentation:
         "scale" brings the shorter side to a random length in `scale`, both ends included, and takes a random window
         of the network's size (he2015 section 3.4); "resized" takes a random window of at least `min_area` of the
         picture, aspect ratio 3/4 to 4/3, resized; "none" does what testing does.
-    border: "after" pads zeros after normalisation, "before" pads black.
+    border: "after" pads zeros after normalisation, "before" pads black before it, "reflect" the mirrored picture.
     flip: "random" mirrors half of the images; "alternating" mirrors each image every other epoch.
     colour: standard deviation of the PCA colour noise (Krizhevsky et al. 2012, section 4.1), 0 for none.
     randaugment: magnitude of two random operations (arXiv:1909.13719), 0 for none.
@@ -29,7 +29,7 @@ class Augmentation:
 
     crop: Literal["pad", "scale", "resized", "none"] = "pad"
     pad: int = 4
-    border: Literal["after", "before"] = "after"
+    border: Literal["after", "before", "reflect"] = "after"
     scale: tuple[int, int] = (256, 480)
     min_area: float = 0.35
     flip: Literal["none", "random", "alternating"] = "random"

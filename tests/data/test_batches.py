@@ -118,11 +118,11 @@ def test_the_mean_image_is_subtracted_before_or_after_the_window():
     seen = replace(PLAIN, mean=(0.0,) * 3).with_pixel_mean(mean)
     indices = np.arange(37)
     y, x = ((uniform(0, stream, 2, indices) * 9).astype(int) for stream in ("crop-y", "crop-x"))
-    for border in ("after", "before"):
+    for border, mode in (("after", "constant"), ("before", "constant"), ("reflect", "reflect")):
         answer = augment(PIXELS, indices, 2, 0, Augmentation(border=border, flip="none"), seen)
         for i in range(37):
             first = PIXELS[i] / 255 - mean if border == "after" else PIXELS[i] / 255
-            window = np.pad(first, ((4, 4), (4, 4), (0, 0)))[y[i] : y[i] + 8, x[i] : x[i] + 8]
+            window = np.pad(first, ((4, 4), (4, 4), (0, 0)), mode)[y[i] : y[i] + 8, x[i] : x[i] + 8]
             expected = window if border == "after" else window - mean
             assert np.abs(np.moveaxis(answer[i], 0, -1) - expected).max() < 1e-6
 

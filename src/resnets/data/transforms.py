@@ -32,11 +32,10 @@ def augment(
     """
     if augmentation.randaugment and pixels.shape[-1] in (1, 3):
         pixels = _randomised(pixels, indices, (seed, epoch), augmentation.randaugment, preprocessing)
-    before = augmentation.border == "before"
-    if before:
+    if augmentation.border != "after":
         pixels = _moved(pixels, indices, (seed, epoch), augmentation)
     images = preprocessing.normalised(pixels)
-    if not before:
+    if augmentation.border == "after":
         images = _moved(images, indices, (seed, epoch), augmentation)
     for row in np.flatnonzero(_flipped(indices, epoch, seed, augmentation.flip)):
         images[row] = images[row].take(np.arange(images.shape[2])[::-1], axis=1)
@@ -48,7 +47,7 @@ def augment(
 
 
 def _moved(images: NDArray, indices: NDArray[np.int64], key: tuple[int, int], augmentation: Augmentation) -> NDArray:
-    """A random window of every zero-padded image, (N, H, W, C) → the same, where the augmentation crops so.
+    """A random window of every padded image, (N, H, W, C) → the same, where the augmentation crops so.
 
     One slice is copied per image: an index per pixel takes three times as long.
     """
@@ -56,11 +55,11 @@ def _moved(images: NDArray, indices: NDArray[np.int64], key: tuple[int, int], au
     if augmentation.crop != "pad" or not pad:
         return images
     drawn = (uniform(seed, stream, epoch, indices) * (2 * pad + 1) for stream in ("crop-y", "crop-x"))
-    tops, lefts = ((numbers.astype(np.int64) - pad).tolist() for numbers in drawn)
-    windows = np.zeros_like(images)
-    for image, window, top, left in zip(images, windows, tops, lefts, strict=True):
-        seen = image[max(top, 0) : max(height + top, 0), max(left, 0) : max(width + left, 0)]
-        window[max(-top, 0) : max(height - top, 0), max(-left, 0) : max(width - left, 0)] = seen
+    tops, lefts = (numbers.astype(np.int64).tolist() for numbers in drawn)
+    mode = "reflect" if augmentation.border == "reflect" else "constant"
+    padded, windows = np.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0)), mode), np.empty_like(images)
+    for image, window, top, left in zip(padded, windows, tops, lefts, strict=True):
+        window[:] = image[top : top + height, left : left + width]
     return windows
 
 
