@@ -46,7 +46,7 @@ from .start import (
     threads,
 )
 from .training import checkpoint
-from .training.distributed import Processes, processes
+from .training.distributed import Lost, Processes, processes
 from .training.signals import Signals, Stop
 from .training.train import Best, Step, train
 
@@ -181,6 +181,8 @@ class _Run:
                 f"{number.name}: saved at update {state.update} of {total}; go on with: resnets resume {self.folder}",
                 number,
             ) from None
+        except Lost as error:
+            raise Lost(f"{error}; update {state.update} was done, go on with the same command") from error
         yield result
 
     def _compare(self, facts: dict[str, Any]) -> None:
@@ -251,6 +253,8 @@ class _Run:
 
     def _save(self) -> None:
         tensors = dict(self.state.model.state_dict())
+        if self.state.average:
+            tensors |= {f"the average of {name}": tensor for name, tensor in self.state.average.tensors.items()}
         if strange := self.together.first_difference(tensors):
             raise NumericError(f"{strange} differs between processes at update {self.state.update}; resume the run")
         if self.log:

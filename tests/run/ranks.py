@@ -6,6 +6,7 @@ A trial names a function below, its arguments and the number of processes; each 
 """
 
 import json
+import logging
 import os
 import signal
 import socket
@@ -13,22 +14,24 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import torch
 
-from resnets import families
-from resnets.errors import ResnetsError
+import resnets.run
+from resnets import classification, families, files
 from resnets.recipe import change
 from resnets.recipes import quick
 from resnets.record import Result
 from resnets.run import events
-from resnets.start import Machine
+from resnets.start import Machine, fit_network, new_state, opened, preprocessing_of
+from resnets.training.distributed import processes
 from resnets.training.train import Step
 
 
-def recipe(**changes):
+def recipe(network="cifar_resnet8", **changes):
     """A small network on digits, in fp32, without anything that a process would draw for itself."""
     base = change(
-        quick(families.network("cifar_resnet8"), "digits"), size=8, epochs=3, batch_size=64, lr=0.1, pad=1, flip="none",
+        quick(families.network(network), "digits"), size=8, epochs=3, batch_size=64, lr=0.1, pad=1, flip="none",
         normalize="none", precision="fp32", channels_last=False, ema=0.9,
     )  # fmt: skip
     return change(base, **changes)
@@ -45,21 +48,92 @@ def losses(folder, count, changes):
     return found
 
 
-def run(folder, changes, at=0, kill=None, victim=-1):
-    """A whole run; process VICTIM gets the signal KILL at update AT."""
-    updates, used = 0, []
+def run(folder, changes, fault=None):
+    """A whole run, in which FAULT happens if there is one; "seconds" are those since the last update."""
+    fault = Fault(**fault) if fault else None
+    last, updates, drawn, said = time.monotonic(), 0, recorded(), []
+    logging.lastResort.emit = lambda record: said.append(record.getMessage())
     try:
         for event in events(recipe(**changes), folder, Machine(0, save_every=5)):
             if isinstance(event, Step):
-                updates = event.update
-                used.append(event.images)
-                if at == event.update and int(os.environ.get("RANK", "0")) == victim:
-                    os.kill(os.getpid(), kill)
-                    time.sleep(0.2)
+                last, updates = time.monotonic(), event.update
+                if fault:
+                    fault.update = updates
+                    fault.at("update")
             if isinstance(event, Result):
-                return {"updates": updates, "images": used, "error": event.test_error, "exit": 0}
-    except ResnetsError as error:
-        return {"updates": updates, "images": used, "message": str(error), "exit": error.exit_code}
+                end = {"error": event.test_error, "exit": 0}
+    except Exception as error:
+        end = {"message": f"{type(error).__name__}: {error}", "exit": getattr(error, "exit_code", 1)}
+    return {"updates": updates, "drawn": drawn, "said": said, "seconds": time.monotonic() - last, **end}
+
+
+def recorded():
+    """A list that will hold the indices of the images of every update."""
+    own, drawn = classification.training_batches, []
+
+    def batches(*arguments):
+        for batch in own(*arguments):
+            drawn.append(batch.indices.tolist())
+            yield batch
+
+    classification.training_batches = batches
+    return drawn
+
+
+class Fault:
+    """What process VICTIM does or suffers at the first MOMENT (gradient, update, test, save) after SINCE updates."""
+
+    def __init__(self, victim, do, since=0, moment="update"):
+        self.do, self.since, self.moment, self.update, self.state = do, since, moment, 0, None
+        self.pid = processes().gather_json([os.getpid()])[victim]
+        self.mine = processes().rank == (0 if moment == "save" else victim)  # only process 0 saves
+        self.watch(classification.Classification, "loss", "gradient")
+        self.watch(classification, "gathered", "test")
+        files._hook = lambda name, path: self.at("save") if "checkpoints" in str(path) and name == "write" else None
+        new_state = resnets.run.new_state
+
+        def kept(*arguments):
+            self.state, notes = new_state(*arguments)
+            return self.state, notes
+
+        resnets.run.new_state = kept
+
+    def watch(self, module, name, moment):
+        """Function NAME of MODULE begins at MOMENT."""
+        own = getattr(module, name)
+
+        def watched(*arguments):
+            self.at(moment)
+            return own(*arguments)
+
+        setattr(module, name, watched)
+
+    def at(self, moment):
+        """Let it happen if this is the moment."""
+        if not self.mine or moment != self.moment or self.update < self.since:
+            return
+        self.mine = False
+        if self.do == "exhaust":
+            raise MemoryError("no room for 12 GB")
+        if self.do == "flip":
+            list(self.state.model.parameters())[-2].data.view(torch.int32).view(-1)[3] ^= 1
+        else:
+            os.kill(self.pid, getattr(signal, self.do))
+            time.sleep(0.2)
+
+
+def scores(folder, sizes, batch):
+    """The indices and scores of the first images of the test part, for each of SIZES, BATCH together."""
+    classification._TESTED = batch
+    chosen, dataset = recipe(), opened(recipe())
+    chosen = fit_network(chosen, dataset)
+    model, found = new_state(chosen, 100, fresh=True)[0].model.eval(), []
+    seen = preprocessing_of(chosen, dataset)
+    job = classification.Classification(model, chosen, dataset.test, seen, dataset.classes, 0, processes())
+    for size in sizes:
+        tested = job.evaluate(model, dataset.test.subset(np.arange(size)))
+        found.append((tested.indices.tolist(), tested.scores.flatten().tolist()))
+    return found
 
 
 def evaluate(folder, model, data, protocol):
@@ -72,8 +146,6 @@ def evaluate(folder, model, data, protocol):
 
 def listeners(folder):
     """The addresses that this process listens on, once it has joined the others."""
-    from resnets.training.distributed import processes
-
     together = processes()
     open_files = Path("/proc/self/fd").iterdir()
     inodes = {os.readlink(path) for path in open_files if path.is_socket()}
@@ -95,38 +167,50 @@ def free_port():
 
 
 def fork(name, arguments, environment):
-    """One process of a trial; its pid and where its answer can be read."""
-    read, write = os.pipe()
+    """One process of a trial; its pid and where its answer will be."""
+    memory = os.memfd_create("answer")  # a pipe would hold up who has much to say
     pid = os.fork()
     if pid:
-        os.close(write)
-        return pid, read
+        return pid, memory
     try:
         os.environ.update(environment)
         torch.set_num_threads(1)
-        answer = globals()[name](**arguments)
-        os.write(write, json.dumps(answer).encode())
+        with os.fdopen(memory, "wb") as answer:
+            answer.write(json.dumps(globals()[name](**arguments)).encode())
     finally:
         os._exit(0)
 
 
-def trial(folder, name, processes, **arguments):
+def trial(folder, name, processes, patience=20, **arguments):
     """Run a trial; the answers of its processes in order, None for one that was killed."""
     arguments = {"folder": folder, **arguments}
     if processes == 1:
         environments = [{}]
     else:
         shared = {"WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1"}
-        shared |= {"MASTER_PORT": str(free_port()), "RESNETS_PATIENCE": "20"}
+        shared |= {"MASTER_PORT": str(free_port()), "RESNETS_PATIENCE": str(patience)}
         environments = [{**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(processes)]
-    started = [fork(name, arguments, environment) for environment in environments]
+    started = dict(fork(name, arguments, environment) for environment in environments)
+    await_end(set(started))
     answers = []
-    for pid, read in started:
-        with os.fdopen(read) as pipe:
-            text = pipe.read()
-        os.waitpid(pid, 0)
+    for memory in started.values():
+        with os.fdopen(memory, "rb") as answer:
+            answer.seek(0)
+            text = answer.read()
         answers.append(json.loads(text) if text else None)
     return answers
+
+
+def await_end(alive):
+    """Wait for processes; those that are stopped are killed when all others have ended."""
+    stopped = set()
+    while alive:
+        pid, status = os.waitpid(-1, os.WUNTRACED)
+        (stopped.add if os.WIFSTOPPED(status) else alive.remove)(pid)
+        if alive == stopped:
+            for pid in stopped:
+                os.kill(pid, signal.SIGKILL)
+            stopped = set()
 
 
 def main():

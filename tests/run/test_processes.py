@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,11 +12,12 @@ HERE = Path(__file__).parent
 EQUAL = 50  # updates whose losses are compared
 
 
-def together(out, *trials):
+def together(out, *trials, timeout=200):
     """The answers of TRIALS, run by a driver that imports torch once."""
     done = subprocess.run(
-        [sys.executable, HERE / "ranks.py", out], input=json.dumps(trials), capture_output=True, text=True, timeout=200
-    )
+        [sys.executable, HERE / "ranks.py", out],
+        input=json.dumps(trials), capture_output=True, text=True, timeout=timeout,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout)
 
@@ -43,9 +43,9 @@ def test_stopping_dying_resuming_and_testing(tmp_path):
     plain, stopped, resumed, killed, again, alone, parts, *tests = together(
         tmp_path,
         {**whole, "folder": "plain"},
-        {**whole, "folder": "stopped", "at": 23, "kill": signal.SIGTERM, "victim": 1},
+        {**whole, "folder": "stopped", "fault": {"victim": 1, "do": "SIGTERM", "since": 23}},
         {**whole, "folder": "stopped"},
-        {**whole, "folder": "killed", "at": 23, "kill": signal.SIGKILL, "victim": 1},
+        {**whole, "folder": "killed", "fault": {"victim": 1, "do": "SIGKILL", "since": 23}},
         {**whole, "folder": "killed", "processes": 1},
         {**whole, "folder": "killed"},
         {**whole, "folder": "thin", "changes": thin},
@@ -58,12 +58,17 @@ def test_stopping_dying_resuming_and_testing(tmp_path):
     assert bits(tmp_path / "stopped") == bits(tmp_path / "plain")
     assert killed[1] is None
     assert killed[0]["exit"] == 5
-    assert "lost the others" in killed[0]["message"]
+    assert "process 0 lost process 1, which has ended" in killed[0]["message"]
     assert again[0]["exit"] == 0
-    assert sum(again[0]["images"]) == sum(plain[0]["images"][-len(again[0]["images"]) :])  # every sample once
+    sorted_together = [
+        sorted(first + second) for first, second in zip(*(answer["drawn"] for answer in plain), strict=True)
+    ]
+    assert [sorted(drawn) for drawn in again[0]["drawn"]] == sorted_together[20:]  # every sample once
+    assert "processes was 2, is 1: the result may differ in the last bits" in again[0]["said"]
     assert alone[0]["error"] == again[0]["error"]  # a finished run is not run again
-    assert {len(answer["images"]) for answer in alone} == {0}
-    assert [(answer["exit"], answer["images"]) for answer in parts] == [(0, [1000, 259])] * 2
+    assert {len(answer["drawn"]) for answer in alone} == {0}
+    assert [[len(drawn) for drawn in answer["drawn"]] for answer in parts] == [[500, 259], [500, 0]]
+    assert {answer["exit"] for answer in parts} == {0}
     figures = [answer for answers in tests for answer in answers]
     assert len(figures) == 6
     assert all(figure == figures[0] for figure in figures)  # to the last bit, whoever tested which batch

@@ -9,8 +9,9 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
@@ -24,17 +25,25 @@ from ..errors import EnvironmentProblem
 
 log = logging.getLogger(__name__)
 PATIENCE = 300.0  # seconds after which a silent process ends the run
+_ANSWER = 3.0  # seconds in which who is alive says so, once something is wrong
+_CLOSING = 0.1  # seconds in which all connections of a process that has ended are closed
+
+
+class Lost(EnvironmentProblem):
+    """Another process has ended, has failed or is silent; the message says which."""
 
 
 @dataclass(frozen=True)
 class Processes:
     """This process among those that work together; alone, every method gives back what it is given.
 
-    Where another process has ended or is silent, every method raises EnvironmentProblem.
+    Where another process has ended or is silent, every method raises Lost. spare: connections that nothing is sent
+    over until then; over these the others are asked which it is.
     """
 
     rank: int = 0
     size: int = 1
+    spare: Any = None
 
     @property
     def first(self) -> bool:
@@ -42,10 +51,13 @@ class Processes:
         return self.rank == 0
 
     def add_up(self, model: nn.Module, images: int, figures: Sequence[float]) -> list[float]:
-        """Make gradients the mean over all images, BN statistics over processes with images; sum FIGURES."""
+        """Make gradients the mean over all images, BN statistics over processes with images; sum FIGURES.
+
+        Where another process calls `fail` instead, nothing is changed and Lost raised.
+        """
         if self.size == 1:
             return list(figures)
-        total, busy, *sums = self.sum(torch.tensor([images, images > 0, *figures], dtype=torch.float64)).tolist()
+        total, busy, *sums = self._totals([images, images > 0, *figures])
         learning = [p for p in model.parameters() if p.requires_grad]
         weight = images / total
         parts = [p.grad * weight if p.grad is not None else torch.zeros_like(p) for p in learning]
@@ -60,6 +72,20 @@ class Processes:
         self._count_alike([buffer for buffer in model.buffers() if not buffer.is_floating_point()])
         return sums
 
+    def fail(self, error: Exception, figures: int) -> None:
+        """Take part in the others' `add_up` of so many FIGURES with nothing but ERROR, of which they raise Lost."""
+        if self.size > 1:
+            with suppress(Lost):
+                self._totals([0.0] * (figures + 2), f"{type(error).__name__}: {error}".splitlines()[0].strip(" :"))
+
+    def _totals(self, numbers: Sequence[float], failure: str = "") -> list[float]:
+        """The sums of NUMBERS over processes. Raises Lost where one comes with a FAILURE instead."""
+        failed, *sums = self.sum(torch.tensor([bool(failure), *numbers], dtype=torch.float64)).tolist()
+        if failed:
+            told = self.gather_json([f"process {self.rank} failed: {failure}"] if failure else [])
+            raise Lost("; ".join(told))
+        return sums
+
     def _count_alike(self, counters: list[Tensor]) -> None:
         """Give COUNTERS (of BN's batches) the values of the first process, which sees images in every update."""
         if counters:
@@ -70,7 +96,7 @@ class Processes:
     def sum(self, tensor: Tensor) -> Tensor:
         """The sum of everyone's TENSOR, in place."""
         if self.size > 1:
-            with _spoken():
+            with self._heard():
                 group.all_reduce(tensor)
         return tensor
 
@@ -82,7 +108,7 @@ class Processes:
         padded = tensor.new_zeros((max(counts), *tensor.shape[1:]))
         padded[: len(tensor)] = tensor
         everyone = [torch.empty_like(padded) for _ in counts]
-        with _spoken():
+        with self._heard():
             group.all_gather(everyone, padded)
         return torch.cat([rows[:count] for rows, count in zip(everyone, counts, strict=True)])
 
@@ -107,16 +133,46 @@ class Processes:
         """The name of the first tensor that is not the same, bit for bit, in every process."""
         if self.size == 1:
             return None
-        for name, tensor in tensors.items():
-            digest = hashlib.sha256(tensor.contiguous().view(-1).view(torch.uint8).numpy().tobytes()).digest()
-            rows = self.gather(torch.frombuffer(bytearray(digest), dtype=torch.uint8)[None])
-            if not bool((rows == rows[0]).all()):
-                return name
-        return None
+        raw = (tensor.contiguous().view(-1).view(torch.uint8).numpy().tobytes() for tensor in tensors.values())
+        digests = b"".join(hashlib.sha256(data).digest() for data in raw)
+        everyone = self.gather(torch.frombuffer(bytearray(digests), dtype=torch.uint8).view(1, len(tensors), -1))
+        same = (everyone == everyone[0]).all(2).all(0).tolist()
+        return next((name for name, alike in zip(tensors, same, strict=True) if not alike), None)
 
     def wait(self) -> None:
         """Go on when everyone is here."""
         self.sum(torch.zeros(1))
+
+    @contextmanager
+    def _heard(self) -> Iterator[None]:
+        try:
+            yield
+        except RuntimeError as error:
+            raise Lost(f"process {self.rank} lost {self._missing()}") from error
+
+    def _missing(self) -> str:
+        """Which processes have ended; where none has, which do not answer for themselves."""
+        time.sleep(_CLOSING)
+        asked: dict[int, list[Any]] = {}
+        ended: list[int] = []
+        for other in set(range(self.size)) - {self.rank}:
+            try:
+                asked[other] = [act(torch.zeros(1), other, self.spare) for act in (group.isend, group.irecv)]
+            except RuntimeError:
+                ended.append(other)
+        deadline = time.monotonic() + _ANSWER
+        silent = [other for other, words in asked.items() if not ended and not _spoken(words, deadline)]
+        fate = "has ended, see its own message" if ended else "is silent"
+        return ", ".join(f"process {other}, which {fate}" for other in ended or silent) or "the others"
+
+
+def _spoken(words: Iterable[Any], deadline: float) -> bool:
+    """Whether all WORDS have arrived by DEADLINE."""
+    with suppress(RuntimeError):
+        for word in words:
+            word.wait(timedelta(seconds=max(deadline - time.monotonic(), 0.01)))
+        return True
+    return False
 
 
 @cache
@@ -128,25 +184,20 @@ def processes() -> Processes:
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1 or "RANK" not in os.environ:
         return Processes()
-    if os.environ.get("LOCAL_WORLD_SIZE") == str(size):
+    local = os.environ.get("LOCAL_WORLD_SIZE") == str(size)
+    if local:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     elif os.environ["RANK"] == "0":
         log.warning(
             "processes on several machines trust each other and their network; keep their ports closed to others"
         )
-    patience = float(os.environ.get("RESNETS_PATIENCE", PATIENCE))
-    with _spoken():
-        group.init_process_group("gloo", timeout=timedelta(seconds=patience))
-    return Processes(group.get_rank(), group.get_world_size())
-
-
-@contextmanager
-def _spoken() -> Iterator[None]:
+    limit = timedelta(seconds=float(os.environ.get("RESNETS_PATIENCE", PATIENCE)))
+    # on one machine torchrun keeps its store after a restart, with the addresses of the processes that have ended
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") if local else "0"
     try:
-        yield
+        store, rank, size = next(group.rendezvous("env://", timeout=limit))  # type: ignore[attr-defined]
+        store = group.PrefixStore(f"attempt-{attempt}", store)  # type: ignore[attr-defined]
+        group.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=limit)
+        return Processes(rank, size, group.new_group(timeout=limit))
     except RuntimeError as error:
-        rank = os.environ.get("RANK", "?")
-        raise EnvironmentProblem(
-            f"process {rank} lost the others: one has ended or is silent, see its own message; "
-            "go on with the same command"
-        ) from error
+        raise Lost(f"process {os.environ['RANK']} does not find the others; see their own messages") from error

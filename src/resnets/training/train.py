@@ -16,6 +16,7 @@ from .optimizer import Average, set_rate
 from .schedule import Schedule
 
 ALONE = Processes()
+_FIGURES = 4  # of an update, summed over processes: loss, mistakes, images, unreadable files
 
 
 class Job(Protocol):
@@ -126,22 +127,24 @@ def train(job: Job, state: State, together: Processes = ALONE) -> Iterator[Step]
     """Update STATE until its schedule is over, one yield per update; TOGETHER with other processes, all of them do.
 
     The random numbers of an update (dropout, stochastic depth) are a function of (seed, update), so no random state is
-    carried from one to the next. Raises NumericError at the first loss that is not finite.
+    carried from one to the next. Raises NumericError at the first loss that is not finite; what one process raises
+    ends the update for all of them.
     """
-    if state.finished:
-        return
-    prepared = -1
-    for batch in job.batches(state.epoch, state.batch):
+    prepared, batches = -1, job.batches(state.epoch, state.batch)
+    while not state.finished:
         if prepared != state.epoch:
             job.prepare(prepared := state.epoch)
         rate = state.schedule.rate(state.update)
         set_rate(state.optimizer, rate, state.rate if state.schedule.training.momentum_form == "caffe" else None)
         state.rate = rate
-        torch.manual_seed(fold(job.seed, "update", state.update))
-        loss_sum, wrong = _gradients(job, batch)
-        loss_sum, wrong, images, bad = together.add_up(
-            job.model, len(batch), (loss_sum, wrong, len(batch), len(batch.bad))
-        )
+        try:
+            batch = next(batches)
+            torch.manual_seed(fold(job.seed, "update", state.update))
+            figures = (*_gradients(job, batch), len(batch), len(batch.bad))
+        except Exception as error:
+            together.fail(error, _FIGURES)
+            raise
+        loss_sum, wrong, images, bad = together.add_up(job.model, len(batch), figures)
         loss, mistakes = loss_sum / images, int(wrong)
         if not math.isfinite(loss):
             raise NumericError(
@@ -157,8 +160,6 @@ def train(job: Job, state: State, together: Processes = ALONE) -> Iterator[Step]
         epoch = state.epoch
         ends = state.count(int(images), loss, mistakes)
         yield Step(state.update, epoch, loss, mistakes, int(images), rate, ends)
-        if state.finished:
-            return
 
 
 def _gradients(job: Job, batch: Batch) -> tuple[float, int]:
