@@ -11,12 +11,13 @@ from .data.sources import sizes_of
 
 _LOOKED_AT = 200  # pictures
 _IMAGES_SEEN = 60_000  # by a whole training: what a network of 20 layers needs to learn from a few thousand pictures
+_SGD = {"optimizer": "sgd", "momentum": 0.9}
 _WINDOWS = {"crop": "resized", "flip": "random", "normalize": "imagenet", "crop_pct": 0.875}
 
 # Up to which median shorter side in pixels: the network, and fields of the recipe.
 _ROWS: tuple[tuple[float, str, dict[str, Any]], ...] = (
     (48, "cifar_resnet20", {"size": 32}),
-    (112, "cifar_resnet20", {"size": 64, "batch_size": 64, "lr": 0.2, "ema": 0.99, **_WINDOWS}),
+    (112, "cifar_resnet20", {"size": 64, "batch_size": 64, "lr": 0.2, "ema": 0.99, **_WINDOWS, **_SGD}),
     (float("inf"), "resnet18", {"size": 128}),
 )
 

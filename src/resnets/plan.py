@@ -27,7 +27,7 @@ QUICK: dict[str, dict[str, Any]] = {
     "digits": {
         "epochs": 30,
         "normalize": "none", "batch_size": 64, "lr": 0.2, "weight_decay": 1e-3, "label_smoothing": 0.1, "ema": 0.99,
-        "precision": "fp32", "channels_last": False,
+        "optimizer": "sgd", "momentum": 0.9, "border": "after", "precision": "fp32", "channels_last": False,
     }
 }  # fmt: skip
 

@@ -1,6 +1,7 @@
 """Parameters, multiply-adds and activations, measured on the built network."""
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -36,6 +37,7 @@ class _Counter(TorchDispatchMode):
         return out
 
 
+@cache
 def complexity(spec: AnyNetwork) -> Complexity:
     """The counts of a network value for one image of its own size; nothing is allocated (meta device).
 
