@@ -4,15 +4,19 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
 
 from . import __version__, files
-from .data.images import ImageError, decode_any, flatten, read_any
+from .data.images import ImageError, Limits, decode_any, read_any
+from .data.modes import flatten
 from .data.preprocessing import Picture, Preprocessing
 from .errors import UsageError, WeightsError, safe_text
 from .families import name_of
@@ -57,6 +61,13 @@ class Bundle:
         plain = {name: tensor.contiguous().view(-1).view(tensor.shape) for name, tensor in self.tensors.items()}
         module.load_state_dict(plain, strict=True, assign=True)
         return module.eval()
+
+    def seen(self, image: Any) -> NDArray[np.float32]:
+        """The network's input, (channels, size, size), of a path, bytes, a PIL image or pixels. Raises ImageError.
+
+        Large JPEGs are decoded at a half, a quarter or an eighth, as long as twice the pixels that are needed remain.
+        """
+        return self.preprocessing(as_picture(image, 2 * int(self.preprocessing.size / self.preprocessing.crop_pct)))
 
 
 def save(bundle: Bundle, folder: Path) -> None:
@@ -232,7 +243,7 @@ class Classifier:
         image: a path, the bytes of a file, a PIL image, or uint8 or uint16 pixels
         (H, W) or (H, W, channels), where a second or fourth channel is alpha. Raises ImageError.
         """
-        return self.predict_inputs([self.bundle.preprocessing(as_picture(image))], top)[0]
+        return self.predict_inputs([self.bundle.seen(image)], top)[0]
 
     @torch.inference_mode()
     def predict_inputs(self, inputs: list[Any], top: int = 5) -> list[list[Prediction]]:
@@ -246,11 +257,15 @@ class Classifier:
         ]
 
 
-def as_picture(image: Any) -> Picture:
-    """A path, bytes, PIL image or pixels as a picture, by the rules of `data.images`. Raises ImageError."""
+def as_picture(image: Any, enough: int = 0) -> Picture:
+    """A path, bytes, PIL image or pixels as a picture, by the rules of `data.images`. Raises ImageError.
+
+    enough: as in its `Limits`.
+    """
+    limits = Limits(enough=enough)
     readers: list[tuple[tuple[type, ...], Callable[[Any], Picture]]] = [
-        ((str, Path), read_any),
-        ((bytes,), decode_any),
+        ((str, Path), partial(read_any, limits=limits)),
+        ((bytes,), partial(decode_any, limits=limits)),
         ((Image.Image,), _plain),
     ]
     for kinds, read in readers:

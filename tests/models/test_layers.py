@@ -177,6 +177,8 @@ def test_a_dropped_unit_computes_nothing_and_its_weights_decay_on():
 DEEP = """
 import resource, torch
 from resnets.models import create_model
+from resnets.models.layers import free_at_once
+free_at_once()
 torch.set_num_threads(1)
 model = create_model("cifar_resnet1202")
 model.recompute = 60

@@ -121,7 +121,6 @@ class _Spent:
 
 def _answers(model: Any, names: list[str], how: tuple[int, int], spent: _Spent) -> Rows:
     """One row per picture in the order of NAMES; HOW: the number of classes to name, and of pictures together."""
-    from ..bundle import as_picture
     from ..data.images import ImageError
 
     top, batch_size = how
@@ -131,7 +130,7 @@ def _answers(model: Any, names: list[str], how: tuple[int, int], spent: _Spent) 
         began = time.perf_counter()
         for row in rows:
             try:
-                inputs.append(model.bundle.preprocessing(as_picture(row["file"])))
+                inputs.append(model.bundle.seen(row["file"]))
                 readable.append(row)
             except ImageError as error:
                 row["error"] = str(error)

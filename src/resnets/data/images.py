@@ -38,6 +38,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from ..errors import EnvironmentProblem, safe_text
 from .containers import ImageError, bare_jpeg, bare_png, gif_size, orientation, webp_size
+from .modes import flatten, narrowed, scale_key
 
 
 class _WebP(WebPImageFile):
@@ -76,12 +77,16 @@ _SIGNATURES = {  # of the beginning of a file; the first that fits
 
 @dataclass(frozen=True)
 class Limits:
-    """What a picture may cost, counted before it is decoded, and whether TIFF is read."""
+    """What a picture may cost, counted before it is decoded, and whether TIFF is read.
+
+    enough: a JPEG is decoded at 1/2, 1/4 or 1/8 as long as its shorter side keeps so many pixels; 0: whole.
+    """
 
     max_bytes: int = 20_000_000
     max_pixels: int = 50_000_000
     max_side: int = 30_000
     tiff: bool = False
+    enough: int = 0
 
 
 LIMITS = Limits()
@@ -157,7 +162,7 @@ def decode_any(data: bytes, limits: Limits = LIMITS) -> Image.Image | NDArray[np
     _check_bytes(len(data), limits)
     pixels = _numbers(data, limits)
     if pixels.dtype.itemsize == 2:
-        pixels = _narrowed(pixels)
+        pixels = narrowed(pixels)
     if pixels.ndim == 3 and pixels.shape[2] not in (1, 3):
         return np.ascontiguousarray(pixels)
     return Image.fromarray(np.ascontiguousarray(pixels[..., 0] if pixels.shape[2:] == (1,) else pixels))
@@ -224,12 +229,15 @@ def _opened(name: str, data: bytes, limits: Limits) -> tuple[Image.Image, bytes]
     image = _READERS[name](BytesIO(data))
     _check_size(image.size, limits)
     if name == "PNG":
-        _scale_key(image, data[24])
+        scale_key(image, data[24])
     return image, exif or image.info.get("exif", b"")
 
 
 def _decode(name: str, data: bytes, limits: Limits) -> Image.Image:
     image, exif = _opened(name, data, limits)
+    if name == "JPEG" and limits.enough:
+        shorter = min(image.size)
+        image.draft(None, tuple(-(-side * limits.enough // shorter) for side in image.size))  # type: ignore[arg-type]
     image.load()
     turn = _TURNS[orientation(exif or image.info.get("exif", b"")) - 1]
     image = flatten(image)
@@ -254,45 +262,6 @@ def _check_size(size: tuple[int, int], limits: Limits) -> None:
         raise ImageError(f"image is {size[0]} x {size[1]}, at most {limits.max_side} a side")
     if size[0] * size[1] > limits.max_pixels:
         raise ImageError(f"image is {size[0]} x {size[1]}, at most {limits.max_pixels / 1e6:g} megapixels")
-
-
-def _scale_key(image: Image.Image, depth: int) -> None:
-    """Bring a PNG's transparent colour from DEPTH bits to the 8 of the pixels: Pillow does not."""
-    key = image.info.get("transparency")
-    if isinstance(key, tuple) and depth == 16:
-        image.info["transparency"] = tuple(value >> 8 for value in key)
-    elif isinstance(key, int) and image.mode == "L":
-        image.info["transparency"] = key * (255 // (2**depth - 1)) & 255
-
-
-def flatten(image: Image.Image) -> Image.Image:
-    """Any upright IMAGE in 8 bits over white, as `L` where it is gray, else as `RGB`; else `ImageError`."""
-    if image.mode.startswith("I;16"):
-        return _narrow(image)
-    if image.mode in ("I", "F"):
-        raise ImageError("pixels of more than 16 bits")
-    plain, veiled = ("L", "LA") if image.mode in ("1", "L", "LA", "La") else ("RGB", "RGBA")
-    if image.mode in ("La", "PA", "RGBa") or "transparency" in image.info:
-        image = image.convert(veiled)
-    if image.mode != veiled:
-        return image if image.mode == plain else image.convert(plain)
-    page = Image.new(plain, image.size, "white")
-    page.paste(image, mask=image)
-    return page
-
-
-def _narrowed(wide: NDArray[Any]) -> NDArray[np.uint8]:
-    """16-bit numbers divided by 257 and rounded."""
-    return ((np.minimum(wide, 65407) + 128) // 257).astype(np.uint8)  # 65407 gives 255 and stays below 2**16
-
-
-def _narrow(image: Image.Image) -> Image.Image:
-    """The 16-bit gray IMAGE in 8 bits."""
-    wide, key = np.asarray(image), image.info.get("transparency")
-    narrow = _narrowed(wide)
-    if key is not None:
-        narrow[wide == key] = 255
-    return Image.fromarray(narrow)
 
 
 if tuple(int(part) for part in PIL.__version__.split(".")[:2]) < (12, 3):
