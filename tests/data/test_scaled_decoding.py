@@ -41,4 +41,4 @@ def test_a_model_sees_nearly_the_same_of_it():
     assert decode(large, Limits(enough=146)).size == (250, 188)
     gap = np.abs(seen - seeing(decode(large)))  # of noise, which is the worst there is
     assert gap.max() < 0.1
-    assert 0 < gap.mean() < 0.01
+    assert 0 < gap.mean() < 0.015
