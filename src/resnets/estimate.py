@@ -21,7 +21,8 @@ from .spec import AnyNetwork, Network
 from .start import Cost
 
 _LONG = 60.0  # seconds of a run; compiling takes up to fifteen and saves about a quarter
-_IMAGES = 32  # at most, of a measured update
+_IMAGES = 32  # at most, of an update that is measured first
+_QUICK = 2.0  # seconds that an update may take to be measured whole
 _BASE = 700 << 20  # bytes of Python, PyTorch and the loaded libraries
 # Bytes that wait for the backward pass per output of a convolution, measured on resnet18, resnet50, cifar_resnet110,
 # and bytes of a number.
@@ -48,8 +49,8 @@ def decided(job: Classification, updates: int) -> tuple[str, Cost]:
 
 def cost(job: Classification, updates: int) -> Cost:
     """The cost of so many UPDATES of JOB; its model, data and random numbers are left as they are."""
-    recipe, size = job.recipe, min(job.recipe.training.batch_size, _IMAGES)
-    per_image = max(_computing(job, size) / size, _decoding(job.source) / max(job.workers, 1))
+    recipe = job.recipe
+    per_image = max(_computing(job), _decoding(job.source) / max(job.workers, 1))
     images = updates * recipe.training.batch_size
     tests = updates / max(len(job.source) / recipe.training.batch_size, 1)
     held = len(job.source) * (recipe.val or 0.0) * tests / 3  # a test is the forward third of an update
@@ -97,8 +98,16 @@ def _units(network: AnyNetwork) -> int:
     return sum(stage.units for stage in network.stages) if isinstance(network, Network) else 0
 
 
-def _computing(job: Classification, images: int) -> float:
-    """Seconds of the faster of two updates with so many images."""
+def _computing(job: Classification) -> float:
+    """Seconds an image takes in an update: of a few first, then of a batch if that is quick."""
+    training = job.recipe.training
+    batch = min(training.micro_batch or training.batch_size, training.batch_size)
+    few = _updating(job, min(batch, _IMAGES))
+    return _updating(job, batch) if batch > _IMAGES and few * batch < _QUICK else few
+
+
+def _updating(job: Classification, images: int) -> float:
+    """Seconds per image of the faster of two updates with so many images."""
     network, classes = job.recipe.network, len(job.classes)
     own: Any = copy.copy(job)
     own.model = copy.deepcopy(job.model)
@@ -113,7 +122,7 @@ def _computing(job: Classification, images: int) -> float:
         optimizer.step()
         optimizer.zero_grad()
         seconds.append(time.perf_counter() - began)
-    return min(seconds)
+    return min(seconds) / images
 
 
 def _decoding(source: Source) -> float:
