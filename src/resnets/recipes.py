@@ -52,7 +52,7 @@ def quick(network: AnyNetwork, data: str) -> Recipe:
     Small images: Muon, and shifts by 2 pixels, found by `benchmarks/search.py`.
     """
     training = Training(
-        epochs=16,
+        epochs=20,
         optimizer="muon",
         lr=0.4,
         momentum=0.8,
