@@ -59,7 +59,7 @@ def as_openvino(model: nn.Module, shape: tuple[int, ...]) -> Contents:
 def as_int8(contents: Mapping[str, bytes], inputs: NDArray[np.float32]) -> Contents:
     """An OpenVINO model quantised after training: the ranges are those on INPUTS (N, C, H, W), about 300 of them."""
     nncf = needed("nncf", "openvino")
-    nncf.set_log_level(logging.ERROR)
+    logging.getLogger("nncf").setLevel(logging.ERROR)
     rows = [inputs[i : i + 1] for i in range(min(len(inputs), _SUBSET))]
     with contextlib.redirect_stdout(io.StringIO()):  # progress bars
         quantised = nncf.quantize(_unpacked(contents), nncf.Dataset(rows), subset_size=len(rows))
