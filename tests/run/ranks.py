@@ -32,7 +32,8 @@ def recipe(network="cifar_resnet8", **changes):
     """A small network on digits, in fp32, without anything that a process would draw for itself."""
     base = change(
         quick(families.network(network), "digits"), size=8, epochs=3, batch_size=64, lr=0.1, pad=1, flip="none",
-        normalize="none", precision="fp32", channels_last=False, ema=0.9,
+        normalize="none", precision="fp32", channels_last=False, ema=0.9, optimizer="sgd", momentum=0.9,
+        border="after",
     )  # fmt: skip
     return change(base, **changes)
 
