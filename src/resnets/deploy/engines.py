@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from .. import files
 from ..bundle import Bundle
 from ..errors import EnvironmentProblem, UsageError, WeightsError, unknown
+from ..models.fused import compiled
 from . import export
 from .compare import ENOUGH, Difference, Run, compare, noise, refuse
 from .fold import Folded, fold
@@ -216,7 +217,7 @@ def _folded(prepared: Prepared, precision: str, batch: int) -> Run:
 def _compiled(prepared: Prepared, precision: str, batch: int) -> Run:
     module = in_precision(prepared.folded.module, precision)
     how: Any = {"dynamic": False, "options": {"freezing": True}}
-    run = eager(torch.compile(module, **how), precision)
+    run = eager(compiled(module, **how), precision)
     try:
         run(prepared.bundle.preprocessing.normalise(noise(prepared.bundle.preprocessing, batch)))
     except Exception as error:  # a compiler that is missing or too old says so in many ways

@@ -73,9 +73,14 @@ def _kernel(formula: Any, width: int) -> Any:
 
     One kernel for narrow widths as well would take three times as long there.
     """
-    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it misses CUDA on machines without a GPU
     code = formula.__code__.replace(co_name=f"{formula.__name__}_{width}")
-    return torch.compile(FunctionType(code, formula.__globals__))
+    return compiled(FunctionType(code, formula.__globals__))
+
+
+def compiled(function: Any, **options: Any) -> Any:
+    """FUNCTION or module, compiled by PyTorch when it is first called."""
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it misses CUDA on machines without a GPU
+    return torch.compile(function, **options)
 
 
 def _relu(eps: float, x: Tensor, weight: Tensor, bias: Tensor) -> _Rows:
