@@ -23,9 +23,10 @@ from .data.images import ImageError
 from .data.preprocessing import NORMALIZATIONS, Preprocessing, normalization
 from .data.randomness import fold
 from .data.sources import Arrays, Source, sizes_of
-from .errors import UsageError, unknown
+from .errors import EnvironmentProblem, UsageError, unknown
 from .families import name_of
 from .models import create_model, load_weights
+from .models.fused import works
 from .models.layers import free_at_once, set_compiled, set_ghost_batch
 from .models.network import ResidualNetwork
 from .models.weights import fit_weights
@@ -189,6 +190,10 @@ def new_state(recipe: Recipe, images: int, fresh: bool) -> tuple[State, list[str
     notes = start_from(model, recipe.weights, recipe.origin) if recipe.weights and fresh else []
     check_fits(model, recipe.network)
     set_ghost_batch(model, training.ghost_batch)
+    if training.kernels == "compiled" and not works():
+        raise EnvironmentProblem(
+            "the run computes with compiled kernels, and PyTorch cannot compile here: install g++"
+        )
     set_compiled(model, training.kernels == "compiled")
     if training.recompute:
         if not isinstance(model, ResidualNetwork):

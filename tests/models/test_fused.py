@@ -8,9 +8,11 @@ import torch
 import torch.nn.functional as F
 
 from resnets import api
+from resnets.errors import EnvironmentProblem
 from resnets.models import create_model
 from resnets.models.fused import normalised_relu, works
 from resnets.models.layers import BatchNorm, set_compiled, set_ghost_batch
+from resnets.record import read_recipe
 from resnets.run import events
 from resnets.spec import BASIC, BOTTLENECK, PRE_ACTIVATION, Network, Stage, Stem, Unit
 from resnets.start import Machine
@@ -83,6 +85,16 @@ def losses(folder, precision, kernels):
         kernels=kernels, channels_last=True,
     )  # fmt: skip
     return [event.loss for event in events(recipe, folder, Machine(0)) if isinstance(event, Step)]
+
+
+def test_without_a_compiler_a_compiled_run_says_what_is_missing(tmp_path, monkeypatch):
+    monkeypatch.setattr("resnets.start.works", lambda: False)
+    with pytest.raises(EnvironmentProblem, match=r"cannot compile here: install g\+\+"):
+        losses(tmp_path / "run", "fp32", "compiled")
+    monkeypatch.setattr("resnets.estimate.works", lambda: False)
+    monkeypatch.setattr("resnets.estimate._LONG", 0.0)
+    assert len(losses(tmp_path / "auto", "fp32", "auto")) == 20
+    assert read_recipe(tmp_path / "auto").training.kernels == "eager"
 
 
 @pytest.mark.parametrize(("precision", "rounding"), [("fp32", 1e-4), ("bf16", 0.02)])
