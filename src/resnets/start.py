@@ -191,9 +191,7 @@ def new_state(recipe: Recipe, images: int, fresh: bool) -> tuple[State, list[str
     check_fits(model, recipe.network)
     set_ghost_batch(model, training.ghost_batch)
     if training.kernels == "compiled" and not works():
-        raise EnvironmentProblem(
-            "the run computes with compiled kernels, and PyTorch cannot compile here: install g++"
-        )
+        raise EnvironmentProblem("the run computes with compiled kernels, and PyTorch cannot compile here: install g++")
     set_compiled(model, training.kernels == "compiled")
     if training.recompute:
         if not isinstance(model, ResidualNetwork):
