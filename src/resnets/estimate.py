@@ -1,4 +1,7 @@
-"""What a run will cost, told before its first update: seconds from two measured updates, memory from its tensors."""
+"""What a run will cost, told before its first update: seconds from two measured updates, memory from its tensors.
+
+On a card, memory is what PyTorch held of it at the peak of those updates, a copy of the weights included.
+"""
 
 import copy
 import re
@@ -14,13 +17,14 @@ from .data.batches import Batch
 from .data.images import ImageError
 from .data.sources import Arrays, Source
 from .errors import UsageError
+from .models.device import wait_for
 from .models.fused import works
 from .models.layers import set_compiled
 from .recipe import Recipe, change
 from .spec import AnyNetwork, Network
 from .start import Cost
 
-_LONG = 60.0  # seconds of a run; compiling takes up to fifteen and saves about a quarter
+_LONG = 20.0  # seconds of a run; compiling and measuring take about two, and save up to a third
 _IMAGES = 32  # at most, of an update that is measured first
 _QUICK = 2.0  # seconds that an update may take to be measured whole
 _BASE = 700 << 20  # bytes of Python, PyTorch and the loaded libraries
@@ -33,12 +37,13 @@ _SEGMENTS = (2, 4, 8, 16, 32, 64, 128)
 def decided(job: Classification, updates: int) -> tuple[str, Cost]:
     """The kernels of a new run of so many UPDATES, which JOB's model has from now on, and what it costs with them.
 
-    Short runs are not worth the compiler's time; long ones take what is measured to be faster.
+    Short runs are not worth the compiler's time, and no kernels are compiled for a card; other runs take what is
+    measured to be faster.
     """
     kernels, eager = job.recipe.training.kernels, cost(job, updates)
     if kernels != "auto":
         return kernels, eager
-    if eager.seconds < _LONG or not job.recipe.training.channels_last or not works():
+    if job.device.type != "cpu" or eager.seconds < _LONG or not job.recipe.training.channels_last or not works():
         return "eager", eager
     set_compiled(job.model, True)
     compiled = cost(job, updates)
@@ -49,12 +54,15 @@ def decided(job: Classification, updates: int) -> tuple[str, Cost]:
 
 def cost(job: Classification, updates: int) -> Cost:
     """The cost of so many UPDATES of JOB; its model, data and random numbers are left as they are."""
-    recipe = job.recipe
+    recipe, on_card = job.recipe, job.device.type == "cuda"
+    if on_card:
+        torch.cuda.reset_peak_memory_stats(job.device)
     per_image = max(_computing(job), _decoding(job.source) / max(job.workers, 1))
     images = updates * recipe.training.batch_size
     tests = updates / max(len(job.source) / recipe.training.batch_size, 1)
     held = len(job.source) * (recipe.val or 0.0) * tests / 3  # a test is the forward third of an update
-    return Cost((images + held) * per_image / job.together.size, memory(recipe, job.together.size))
+    peak = torch.cuda.max_memory_allocated(job.device) if on_card else memory(recipe, job.together.size)
+    return Cost((images + held) * per_image / job.together.size, peak)
 
 
 def memory(recipe: Recipe, processes: int = 1) -> int:
@@ -63,12 +71,17 @@ def memory(recipe: Recipe, processes: int = 1) -> int:
     Of K segments that are computed again, the inside of one is kept and what enters each.
     """
     training, counts = recipe.training, complexity(replace(recipe.network, size=recipe.size))
-    images = min(training.micro_batch or training.batch_size, -(-training.batch_size // processes))
-    outputs, weights = counts.activations * images, 4 * counts.parameters
+    outputs, weights = counts.activations * _passing(recipe, processes), 4 * counts.parameters
     waiting, number = _WAITING[training.precision]
     if training.recompute:
         waiting = waiting / training.recompute + number * training.recompute / (2 * _units(recipe.network))
     return _BASE + weights * (4 if training.ema else 3) + round(outputs * waiting)
+
+
+def _passing(recipe: Recipe, processes: int) -> int:
+    """The images that pass the network together in a process."""
+    training = recipe.training
+    return min(training.micro_batch or training.batch_size, -(-training.batch_size // processes))
 
 
 def bytes_of(size: str) -> int:
@@ -99,9 +112,10 @@ def _units(network: AnyNetwork) -> int:
 
 
 def _computing(job: Classification) -> float:
-    """Seconds an image takes in an update: of a few first, then of a batch if that is quick."""
-    training = job.recipe.training
-    batch = min(training.micro_batch or training.batch_size, training.batch_size)
+    """Seconds an image takes in an update: of a few first, then of a batch if that is quick, as it is on a card."""
+    batch = _passing(job.recipe, job.together.size)
+    if job.device.type == "cuda":
+        return _updating(job, batch)
     few = _updating(job, min(batch, _IMAGES))
     return _updating(job, batch) if batch > _IMAGES and few * batch < _QUICK else few
 
@@ -121,6 +135,7 @@ def _updating(job: Classification, images: int) -> float:
         own.loss(batch)[0].backward()
         optimizer.step()
         optimizer.zero_grad()
+        wait_for(job.device)
         seconds.append(time.perf_counter() - began)
     return min(seconds) / images
 

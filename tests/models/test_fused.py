@@ -36,10 +36,11 @@ def images(count, channels=3, size=8, seed=0):
     return found.contiguous(memory_format=torch.channels_last)
 
 
+@pytest.mark.parametrize("channels", [1, 4, 16, 37, 300])
 @pytest.mark.parametrize("adds", [False, True])
-def test_values_and_gradients_are_those_of_the_formula_in_float64(adds):
-    x, carried, dy = (images(6, 4, seed=seed) for seed in range(3))
-    weight, bias = torch.rand(4) + 0.5, torch.randn(4)
+def test_values_and_gradients_are_those_of_the_formula_in_float64(adds, channels):
+    x, carried, dy = (3 + 2 * images(20, channels, seed=seed) for seed in range(3))
+    weight, bias = torch.linspace(0.5, 1.5, channels), torch.linspace(-1, 1, channels)
     leaves = [tensor.clone().requires_grad_() for tensor in (x, carried, weight, bias)]
     y, mean, variance = normalised_relu(leaves[0], leaves[1] if adds else None, *leaves[2:], 1e-5)
     y.backward(dy)
@@ -55,6 +56,43 @@ def test_values_and_gradients_are_those_of_the_formula_in_float64(adds):
             assert ours.grad is None
         else:
             torch.testing.assert_close(ours.grad.double(), theirs.grad, rtol=1e-4, atol=1e-5)
+
+
+def computed(x, carried=None):
+    """The result and all gradients, one after the other."""
+    leaves = [tensor.clone().requires_grad_() for tensor in (x, x if carried is None else carried)]
+    channels = [torch.linspace(0.5, 2, x.shape[1]).requires_grad_(), torch.linspace(-1, 1, x.shape[1]).requires_grad_()]
+    y, *statistics = normalised_relu(leaves[0], None if carried is None else leaves[1], *channels, 1e-5)
+    y.backward(images(*x.shape[:3], seed=9).bfloat16().to(x.dtype))
+    return [y, *statistics, *(leaf.grad for leaf in (*leaves, *channels) if leaf.grad is not None)]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_neither_threads_nor_memory_format_change_a_bit(dtype):
+    x, carried = (images(33, 20, seed=seed).to(dtype) for seed in range(2))
+    alone, before = computed(x, carried), torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        together = computed(x.contiguous(), carried.contiguous())
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(one, other) for one, other in zip(alone, together, strict=True))
+
+
+def test_bfloat16_is_rounded_once():
+    x, carried = (images(9, 48, seed=seed).bfloat16() for seed in range(2))
+    exact = computed(x.float(), carried.float())
+    for index in (0, 3, 4):  # the result, and the gradients of x and of what is added
+        torch.testing.assert_close(computed(x, carried)[index], exact[index].bfloat16(), rtol=2**-7, atol=1e-6)
+    assert torch.equal(computed(x)[0], computed(x.float())[0].bfloat16())
+
+
+def test_what_is_not_finite_stays_so():
+    x = images(4, 3)
+    x[1, 2, 0, 0] = float("nan")
+    y, *_ = normalised_relu(x, None, torch.ones(3), torch.zeros(3), 1e-5)
+    assert y[:, 2].isnan().all()
+    assert y[:, :2].isfinite().all()
 
 
 @pytest.mark.parametrize("change", ["as it is", "recomputed", "virtual batches"])

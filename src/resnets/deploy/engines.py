@@ -2,13 +2,13 @@
 
 import copy
 import importlib.util
+import logging
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from .. import files
 from ..bundle import Bundle
 from ..errors import EnvironmentProblem, UsageError, WeightsError, unknown
-from ..models.fused import compiled
 from . import export
 from .compare import ENOUGH, Difference, Run, compare, noise, refuse
 from .fold import Folded, fold
@@ -216,8 +215,8 @@ def _folded(prepared: Prepared, precision: str, batch: int) -> Run:
 
 def _compiled(prepared: Prepared, precision: str, batch: int) -> Run:
     module = in_precision(prepared.folded.module, precision)
-    how: Any = {"dynamic": False, "options": {"freezing": True}}
-    run = eager(compiled(module, **how), precision)
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it misses CUDA on machines without a GPU
+    run = eager(torch.compile(module, dynamic=False, options={"freezing": True}), precision)
     try:
         run(prepared.bundle.preprocessing.normalise(noise(prepared.bundle.preprocessing, batch)))
     except Exception as error:  # a compiler that is missing or too old says so in many ways

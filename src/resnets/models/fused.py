@@ -1,12 +1,17 @@
-"""ReLU(BN(x) + shortcut) as one compiled kernel each way.
+"""ReLU(BN(x) + shortcut) as one kernel each way.
 
-On a CPU the units of he2015 spend more time between their convolutions than in them. PyTorch's compiler makes these
-kernels for any number of layers and images, once for narrow widths each and once for all others.
+On a CPU the units of he2015 spend more time between their convolutions than in them. The kernels are C++ (fused.cpp),
+compiled within a second when a process first needs them.
 """
 
-import logging
+import ctypes
+import os
+import platform
+import shlex
+import subprocess
+import tempfile
 from functools import cache
-from types import FunctionType
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,13 +19,20 @@ from torch import Tensor
 from torch.autograd import Function
 
 _Rows = tuple[Tensor, ...]
-_NARROW = 32  # channels that fill a vector register
+_WHOLE_REGISTERS = ("-mprefer-vector-width=512",) if platform.machine() in ("x86_64", "AMD64") else ()
+_FLAGS = ("-std=c++17", "-O3", "-march=native", *_WHOLE_REGISTERS, "-fopenmp", "-shared", "-fPIC", "-Wno-psabi")
+_NAMES = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
+
+
+def takes(x: Tensor) -> bool:
+    """Whether the kernels compute with images such as x."""
+    return x.device.type == "cpu" and x.dtype in _NAMES
 
 
 def normalised_relu(x: Tensor, carried: Tensor | None, weight: Tensor, bias: Tensor, eps: float) -> _Rows:
     """ReLU(BN(x) + carried), (N, C, H, W), with the batch's own statistics; its mean and biased variance, (C,).
 
-    Only x and the result wait for the backward pass. Images lie with their channels last.
+    float32 or bfloat16; weight and bias are float32. Only x and the result wait for the backward pass.
     """
     return _NormalisedRelu.apply(x, carried, weight, bias, eps)
 
@@ -28,10 +40,11 @@ def normalised_relu(x: Tensor, carried: Tensor | None, weight: Tensor, bias: Ten
 class _NormalisedRelu(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, carried: Tensor | None, weight: Tensor, bias: Tensor, eps: float) -> _Rows:
-        summands = [] if carried is None else [_rows(carried)]
-        formula = _relu_of_sum if summands else _relu
-        y, mean, variance, deviation = _computed(formula, eps, _rows(x), *summands, weight, bias)
-        y = _images(y, x.shape)
+        x, carried = _last(x), None if carried is None else _last(carried, x)
+        y, (mean, variance, deviation) = torch.empty_like(x), torch.empty((3, x.shape[1]), dtype=torch.float32)
+        _kernel("forward", x)(
+            *_places(x, carried, weight, bias), ctypes.c_double(eps), *_sizes(x), *_places(y, mean, variance, deviation)
+        )
         ctx.save_for_backward(x, y, mean, deviation, weight)
         ctx.adds = carried is not None
         ctx.mark_non_differentiable(mean, variance)
@@ -39,90 +52,53 @@ class _NormalisedRelu(Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        x, y, *channels = ctx.saved_tensors
-        formula = _gradients_of_sum if ctx.adds else _gradients
-        dx, dweight, dbias, *rest = _computed(formula, 0.0, _rows(gradients[0]), _rows(x), _rows(y), *channels)
-        dcarried = _images(rest[0], x.shape) if rest else None
-        return _images(dx, x.shape), dcarried, dweight, dbias, None
+        x, y, mean, deviation, weight = ctx.saved_tensors
+        dy, dx = _last(gradients[0], x), torch.empty_like(x)
+        dcarried = torch.empty_like(x) if ctx.adds else None
+        dweight, dbias = torch.empty((2, x.shape[1]), dtype=torch.float32)
+        passed = dx if dcarried is None else dcarried
+        _kernel("backward", x)(
+            *_places(dy, x, y, mean, deviation, weight), *_sizes(x), *_places(dx, passed, dweight, dbias)
+        )
+        return dx, dcarried, dweight, dbias, None
 
 
-def _rows(images: Tensor) -> Tensor:
-    """(N, C, H, W) → (N·H·W, C), without a copy where the channels lie last."""
-    return images.detach().permute(0, 2, 3, 1).reshape(-1, images.shape[1])
+def _last(images: Tensor, like: Tensor | None = None) -> Tensor:
+    """IMAGES with their channels last in memory, of LIKE's type."""
+    images = images if like is None else images.to(like.dtype)
+    return images.detach().contiguous(memory_format=torch.channels_last)
 
 
-def _images(rows: Tensor, shape: torch.Size) -> Tensor:
-    """(N·H·W, C) → (N, C, H, W)."""
-    return rows.view(shape[0], shape[2], shape[3], shape[1]).permute(0, 3, 1, 2)
+def _places(*tensors: Tensor | None) -> list[Any]:
+    return [ctypes.c_void_p(None if tensor is None else tensor.data_ptr()) for tensor in tensors]
 
 
-def _computed(formula: Any, eps: float, rows: Tensor, *others: Tensor) -> _Rows:
-    width = rows.shape[1]
-    tensors = [tensor.detach() for tensor in (rows, *others)]
-    for tensor in tensors:
-        if tensor.dim() == 2:
-            torch._dynamo.mark_dynamic(tensor, 0)
-        if width >= _NARROW:
-            torch._dynamo.mark_dynamic(tensor, -1 % tensor.dim())
-    return _kernel(formula, width if width < _NARROW else 0)(eps, *tensors)
+def _sizes(images: Tensor) -> tuple[Any, ...]:
+    """Rows, channels, threads."""
+    channels = images.shape[1]
+    return ctypes.c_long(images.numel() // channels), ctypes.c_int(channels), ctypes.c_int(torch.get_num_threads())
+
+
+def _kernel(name: str, images: Tensor) -> Any:
+    return getattr(_library(), f"{name}_{_NAMES[images.dtype]}")
 
 
 @cache
-def _kernel(formula: Any, width: int) -> Any:
-    """FORMULA, compiled for a narrow WIDTH alone or (0) for all others: which one computes must not depend on history.
-
-    One kernel for narrow widths as well would take three times as long there.
-    """
-    code = formula.__code__.replace(co_name=f"{formula.__name__}_{width}")
-    return compiled(FunctionType(code, formula.__globals__))
-
-
-def compiled(function: Any, **options: Any) -> Any:
-    """FUNCTION or module, compiled by PyTorch when it is first called."""
-    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it misses CUDA on machines without a GPU
-    return torch.compile(function, **options)
-
-
-def _relu(eps: float, x: Tensor, weight: Tensor, bias: Tensor) -> _Rows:
-    scale, shift, *statistics = _normalisation(eps, x, weight, bias)
-    return torch.relu(x.float() * scale + shift).to(x.dtype), *statistics
-
-
-def _relu_of_sum(eps: float, x: Tensor, carried: Tensor, weight: Tensor, bias: Tensor) -> _Rows:
-    scale, shift, *statistics = _normalisation(eps, x, weight, bias)
-    return torch.relu(x.float() * scale + shift + carried.float()).to(x.dtype), *statistics
-
-
-def _normalisation(eps: float, x: Tensor, weight: Tensor, bias: Tensor) -> _Rows:
-    """Factor and summand of every channel; mean, biased variance, 1 / deviation (arXiv:1502.03167 algorithm 1)."""
-    images = x.float()
-    mean = images.sum(0) / x.shape[0]
-    variance = (images - mean).square().sum(0) / x.shape[0]
-    deviation = torch.rsqrt(variance + eps)
-    scale = weight * deviation
-    return scale, bias - mean * scale, mean, variance, deviation
-
-
-def _gradients(eps: float, dy: Tensor, x: Tensor, y: Tensor, *channels: Tensor) -> _Rows:
-    return _gradients_of_sum(eps, dy, x, y, *channels)[:3]
-
-
-def _gradients_of_sum(eps: float, dy: Tensor, x: Tensor, y: Tensor, *channels: Tensor) -> _Rows:
-    """Of x, weight, bias and the summand (arXiv:1502.03167 section 3)."""
-    mean, deviation, weight = channels
-    passed = torch.where(y > 0, dy, 0).float()
-    normal = (x.float() - mean) * deviation
-    dbias, dweight = passed.sum(0), (passed * normal).sum(0)
-    dx = weight * deviation * (passed - dbias / x.shape[0] - normal * (dweight / x.shape[0]))
-    return dx.to(x.dtype), dweight, dbias, passed.to(dy.dtype)
+def _library() -> ctypes.CDLL:
+    """The kernels, compiled for this processor. Raises OSError or CalledProcessError where they cannot be."""
+    source = Path(__file__).with_suffix(".cpp")
+    with tempfile.TemporaryDirectory() as folder:
+        built = Path(folder, "fused.so")
+        command = [*shlex.split(os.environ.get("CXX", "g++")), *_FLAGS, str(source), "-o", str(built)]
+        subprocess.run(command, check=True, capture_output=True)  # noqa: S603 - our own source, the compiler of the user
+        return ctypes.CDLL(str(built))
 
 
 @cache
 def works() -> bool:
-    """Whether PyTorch can compile here: it needs a C++ compiler."""
+    """Whether the kernels can be compiled here: that takes a C++ compiler."""
     try:
-        x = torch.randn(2, 4, 2, 2).to(memory_format=torch.channels_last)
-        normalised_relu(x, None, torch.ones(4), torch.zeros(4), 1e-5)
-    except Exception:  # whatever PyTorch, the compiler or the linker says: the other kernels are there
+        _library()
+    except (OSError, subprocess.CalledProcessError):
         return False
     return True

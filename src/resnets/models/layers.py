@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from .fused import normalised_relu
+from .fused import normalised_relu, takes
 
 _MMAP_THRESHOLD = -3  # of malloc.h
 _SECOND_PASS = ContextVar("second pass", default=False)
@@ -41,7 +41,7 @@ class BatchNorm(nn.BatchNorm2d):
 
     def activated(self, x: Tensor, carried: Tensor | None = None) -> Tensor:
         """ReLU(BN(x) + carried), in one compiled kernel each way; of virtual batches one after the other."""
-        if 0 < self.ghost < len(x) or not x.is_contiguous(memory_format=torch.channels_last):
+        if 0 < self.ghost < len(x) or not takes(x):
             x = self(x)
             return torch.relu(x if carried is None else carried + x)
         y, mean, variance = normalised_relu(x, carried, self.weight, self.bias, self.eps)
