@@ -117,6 +117,25 @@ def test_networks_learn_the_same(name, change):
     assert not any(layer.fuses for layer in models[1].eval().modules() if isinstance(layer, BatchNorm))
 
 
+def kept_bytes(model, x):
+    """Bytes of all tensors but weights that wait for the backward pass."""
+    own = {tensor.data_ptr() for tensor in (*model.parameters(), *model.buffers())}
+    kept = {}
+    keep = lambda tensor: kept.setdefault(tensor.data_ptr(), (tensor, tensor.nbytes))[0]  # noqa: E731
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        _ = model(x).sum()
+    return sum(size for place, (_, size) in kept.items() if place not in own)
+
+
+@pytest.mark.parametrize(("order", "share"), [({}, 0.8), ({"order": PRE_ACTIVATION}, 0.55)])
+def test_what_a_convolution_sees_is_computed_again_instead_of_kept(order, share):
+    network = replace(TINY, stages=(Stage(6, 16, 1), Stage(6, 32, 2)), unit=Unit(BASIC, shortcut="A", **order), size=32)
+    model = create_model(network).to(memory_format=torch.channels_last)
+    eager = kept_bytes(model, images(8, size=32))
+    set_compiled(model, True)
+    assert kept_bytes(model, images(8, size=32)) < share * eager
+
+
 def losses(folder, precision, kernels):
     recipe = api.plan(
         "digits", network="cifar_resnet8", size=8, updates=20, lr=0.02, batch_size=64, precision=precision,

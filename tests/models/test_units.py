@@ -200,7 +200,8 @@ def test_gate_is_the_highway_unit():
         assert gate.bias.tolist() == [-3.0] * 16
         g = torch.sigmoid(F.conv2d(x, gate.weight, gate.bias, 2))
         assert g.shape == u(x).shape, "element-wise"
-        carried, residual = F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 4, 4)), u.residual(x)
+        carried = F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 4, 4))
+        residual = u.bn2(u.conv2(torch.relu(u.bn1(u.conv1(x)))))
         expected = F.relu((1 - g) * carried + (g * residual if merge == "gate" else residual))
         torch.testing.assert_close(u(x), expected, rtol=1e-5, atol=1e-6)
     assert [type(m) for m in u.shortcut.children()] == [nn.Conv2d], "no BN on a gate"

@@ -88,9 +88,10 @@ struct Sums {
     }
 };
 
+// Mean, biased variance and 1 / deviation of every channel.
 template <class Number>
-void forward(const Number *x, const Number *carried, const float *weight, const float *bias, double eps, long rows,
-             int channels, int threads, Number *y, float *mean, float *variance, float *deviation) {
+void statistics(const Number *x, double eps, long rows, int channels, int threads, float *mean, float *variance,
+                float *deviation) {
     Sums sums(rows, channels);  // of each block: the mean, and the squared distances from it
     everywhere(rows, channels, threads, [&](long first, long last, int channel, int count) {
         Floats total{}, squares{};
@@ -102,7 +103,6 @@ void forward(const Number *x, const Number *carried, const float *weight, const 
         }
         sums.keep(first, channel, count, middle, squares);
     });
-    std::vector<float> scale(channels);
     for (int channel = 0; channel < channels; channel++) {
         double center = 0, squares = 0;
         long seen = 0;
@@ -116,11 +116,15 @@ void forward(const Number *x, const Number *carried, const float *weight, const 
         mean[channel] = center;
         variance[channel] = squares / rows;
         deviation[channel] = 1 / std::sqrt(squares / rows + eps);
-        scale[channel] = weight[channel] * deviation[channel];
     }
+}
+
+template <class Number>
+void values(const Number *x, const Number *carried, const float *weight, const float *bias, const float *mean,
+            const float *deviation, long rows, int channels, int threads, Number *y) {
     everywhere(rows, channels, threads, [&](long first, long last, int channel, int count) {
-        Floats center = load(mean + channel, count), factor = load(&scale[channel], count);
-        Floats summand = load(bias + channel, count);
+        Floats center = load(mean + channel, count), summand = load(bias + channel, count);
+        Floats factor = load(weight + channel, count) * load(deviation + channel, count);
         for (long row = first; row < last; row++) {
             long place = row * channels + channel;
             Floats value = (load(x + place, count) - center) * factor + summand;
@@ -132,9 +136,9 @@ void forward(const Number *x, const Number *carried, const float *weight, const 
 
 // PASSED, (rows, channels), is what comes through the ReLU; it may lie where DX will.
 template <class Number>
-void backward(const Number *dy, const Number *x, const Number *y, const float *mean, const float *deviation,
-              const float *weight, long rows, int channels, int threads, Number *dx, Number *passed, float *dweight,
-              float *dbias) {
+void gradients(const Number *dy, const Number *x, const Number *y, const float *weight, const float *mean,
+               const float *deviation, long rows, int channels, int threads, Number *dx, Number *passed,
+               float *dweight, float *dbias) {
     Sums sums(rows, channels);
     everywhere(rows, channels, threads, [&](long first, long last, int channel, int count) {
         Floats center = load(mean + channel, count), factor = load(deviation + channel, count);
@@ -148,7 +152,7 @@ void backward(const Number *dy, const Number *x, const Number *y, const float *m
         }
         sums.keep(first, channel, count, total, products);
     });
-    std::vector<float> scale(channels), level(channels), slope(channels);
+    std::vector<float> level(channels), slope(channels);
     for (int channel = 0; channel < channels; channel++) {
         double total = 0, products = 0;
         for (long block = 0; block < sums.blocks; block++) {
@@ -157,12 +161,12 @@ void backward(const Number *dy, const Number *x, const Number *y, const float *m
         }
         dbias[channel] = total;
         dweight[channel] = products;
-        scale[channel] = weight[channel] * deviation[channel];
         level[channel] = total / rows;
         slope[channel] = products / rows * deviation[channel];
     }
     everywhere(rows, channels, threads, [&](long first, long last, int channel, int count) {
-        Floats center = load(mean + channel, count), factor = load(&scale[channel], count);
+        Floats center = load(mean + channel, count);
+        Floats factor = load(weight + channel, count) * load(deviation + channel, count);
         Floats constant = load(&level[channel], count), steepness = load(&slope[channel], count);
         for (long row = first; row < last; row++) {
             long place = row * channels + channel;
@@ -175,15 +179,19 @@ void backward(const Number *dy, const Number *x, const Number *y, const float *m
 }  // namespace
 
 #define KERNELS(NAME, NUMBER)                                                                                        \
-    extern "C" void forward_##NAME(const NUMBER *x, const NUMBER *carried, const float *weight, const float *bias,   \
-                                   double eps, long rows, int channels, int threads, NUMBER *y, float *mean,         \
-                                   float *variance, float *deviation) {                                              \
-        forward(x, carried, weight, bias, eps, rows, channels, threads, y, mean, variance, deviation);               \
+    extern "C" void statistics_##NAME(const NUMBER *x, double eps, long rows, int channels, int threads, float *mean, \
+                                      float *variance, float *deviation) {                                           \
+        statistics(x, eps, rows, channels, threads, mean, variance, deviation);                                      \
     }                                                                                                                \
-    extern "C" void backward_##NAME(const NUMBER *dy, const NUMBER *x, const NUMBER *y, const float *mean,           \
-                                    const float *deviation, const float *weight, long rows, int channels,            \
-                                    int threads, NUMBER *dx, NUMBER *passed, float *dweight, float *dbias) {         \
-        backward(dy, x, y, mean, deviation, weight, rows, channels, threads, dx, passed, dweight, dbias);            \
+    extern "C" void values_##NAME(const NUMBER *x, const NUMBER *carried, const float *weight, const float *bias,    \
+                                  const float *mean, const float *deviation, long rows, int channels, int threads,   \
+                                  NUMBER *y) {                                                                       \
+        values(x, carried, weight, bias, mean, deviation, rows, channels, threads, y);                               \
+    }                                                                                                                \
+    extern "C" void gradients_##NAME(const NUMBER *dy, const NUMBER *x, const NUMBER *y, const float *weight,        \
+                                     const float *mean, const float *deviation, long rows, int channels,             \
+                                     int threads, NUMBER *dx, NUMBER *passed, float *dweight, float *dbias) {        \
+        gradients(dy, x, y, weight, mean, deviation, rows, channels, threads, dx, passed, dweight, dbias);           \
     }
 
 KERNELS(float32, float)

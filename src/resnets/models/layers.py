@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from .fused import normalised_relu, takes
+from .fused import Normalised, normalised_relu, normalised_relu_conv, takes
 
 _MMAP_THRESHOLD = -3  # of malloc.h
 _SECOND_PASS = ContextVar("second pass", default=False)
@@ -41,15 +41,27 @@ class BatchNorm(nn.BatchNorm2d):
 
     def activated(self, x: Tensor, carried: Tensor | None = None) -> Tensor:
         """ReLU(BN(x) + carried), in one compiled kernel each way; of virtual batches one after the other."""
-        if 0 < self.ghost < len(x) or not takes(x):
+        if not self._whole(x):
             x = self(x)
             return torch.relu(x if carried is None else carried + x)
-        y, mean, variance = normalised_relu(x, carried, self.weight, self.bias, self.eps)
+        return self._moved(normalised_relu(x, carried, self.weight, self.bias, self.eps), x)
+
+    def activated_for(self, conv: nn.Conv2d, x: Tensor) -> Tensor:
+        """CONV of ReLU(BN(x)), which is computed twice instead of kept; CONV has no bias, groups or dilation."""
+        if not self._whole(x):
+            return conv(self.activated(x))
+        return self._moved(normalised_relu_conv(x, self.weight, self.bias, self.eps, conv), x)
+
+    def _whole(self, x: Tensor) -> bool:
+        return not 0 < self.ghost < len(x) and takes(x)
+
+    def _moved(self, found: Normalised, x: Tensor) -> Tensor:
+        """The result; the running statistics move to those of x, but in the second pass of `recomputed`."""
         if not _SECOND_PASS.get():
             rate, count = self._counted(), x.numel() / x.shape[1]
-            self.running_mean.lerp_(mean, rate)  # type: ignore[union-attr]
-            self.running_var.lerp_(variance * (count / (count - 1)), rate)  # type: ignore[union-attr]
-        return y
+            self.running_mean.lerp_(found.mean, rate)  # type: ignore[union-attr]
+            self.running_var.lerp_(found.variance * (count / (count - 1)), rate)  # type: ignore[union-attr]
+        return found.result
 
     def _counted(self) -> float:
         """Count a batch; the weight of its statistics among all so far."""

@@ -52,13 +52,16 @@ class ResidualUnit(nn.Module):
             names.append(layer)
         return [] if skip else names
 
-    def _run(self, layers: list[str], x: Tensor) -> Tensor:
-        done = 0
+    def _run(self, names: list[str], x: Tensor) -> Tensor:
+        layers, done = [getattr(self, name) for name in names], 0
         while done < len(layers):
-            layer = getattr(self, layers[done])
-            fused = layers[done + 1 : done + 2] == ["relu"] and isinstance(layer, BatchNorm) and layer.fuses
-            x = layer.activated(x) if fused else layer(x)
-            done += 1 + fused
+            match layers[done : done + 3]:
+                case [BatchNorm(fuses=True) as bn, nn.ReLU(), nn.Conv2d(bias=None) as conv]:
+                    x, done = bn.activated_for(conv, x), done + 3
+                case [BatchNorm(fuses=True) as bn, nn.ReLU(), *_]:
+                    x, done = bn.activated(x), done + 2
+                case [layer, *_]:
+                    x, done = layer(x), done + 1
         return x
 
     @property
@@ -72,22 +75,19 @@ class ResidualUnit(nn.Module):
         joins = self._after == ["relu"] and isinstance(self.shortcut, Add | ResidualOnly)
         return self.last_bn if joins and self.last_bn and self.last_bn.fuses else None
 
-    def residual(self, activated: Tensor) -> Tensor:
-        """F: the residual branch, from the (pre-activated) input."""
-        return self._run(self._branch, activated)
-
     def forward(self, x: Tensor) -> Tensor:
         """The unit's output."""
         dropped = self.training and self.drop > 0 and float(torch.rand(())) >= 1 - self.drop
         # A projection sees what F sees; the identity and option A see x itself (he2016 appendix).
         projects = isinstance(self.downsample, nn.Sequential)
-        activated = self._run(self._before, x) if projects or not dropped else x
-        carried = self.downsample(activated if projects else x)
+        activated = self._run(self._before, x) if projects else x
+        carried = self.downsample(activated)
+        branch = self._branch if projects else [*self._before, *self._branch]
         last = self._fused_end()
         if last and not dropped:
             summed = carried if isinstance(self.shortcut, Add) else None
-            return last.activated(self._run(self._branch[:-1], activated), summed)
-        residual = self._dropped(carried) if dropped else self._scaled(self.residual(activated))
+            return last.activated(self._run(branch[:-1], activated), summed)
+        residual = self._dropped(carried) if dropped else self._scaled(self._run(branch, activated))
         return self._run(self._after, self.shortcut(x, carried, residual))
 
     def _scaled(self, residual: Tensor) -> Tensor:
