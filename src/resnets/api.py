@@ -161,6 +161,6 @@ def learning_rates(
     return LearningRates(tried, losses, lr.suggest(tried, losses), recipe.training.lr)
 
 
-def load(path: str | Path) -> Classifier:
-    """The model in a run folder or model folder, ready to predict. Raises WeightsError."""
-    return Classifier(bundle.load(model_folder(path)))
+def load(path: str | Path, device: str = "auto") -> Classifier:
+    """The model in a run folder or model folder, ready to predict on DEVICE. Raises WeightsError."""
+    return Classifier(bundle.load(model_folder(path)), device)

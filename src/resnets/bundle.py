@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
-from torch import Tensor
+from torch import Tensor, nn
 
 from . import __version__, files
 from .data.images import ImageError, Limits, decode_any, read_any
@@ -21,6 +21,7 @@ from .data.preprocessing import Picture, Preprocessing
 from .errors import UsageError, WeightsError, safe_text
 from .families import name_of
 from .models import build
+from .models.device import device_called, device_of, moved
 from .models.foreign import read_safetensors
 from .models.network import ResidualNetwork
 from .models.vgg import VGGNetwork
@@ -226,11 +227,11 @@ def card(bundle: Bundle) -> str:
 
 
 class Classifier:
-    """A loaded model that answers with names: `resnets.load(path).predict(image)`."""
+    """A loaded model that answers with names: `resnets.load(path).predict(image)`; device: for `device_called`."""
 
-    def __init__(self, bundle: Bundle) -> None:
+    def __init__(self, bundle: Bundle, device: str = "auto") -> None:
         self.bundle = bundle
-        self.model = bundle.model()
+        self.model: nn.Module = bundle.model().to(device_called(device))
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -248,8 +249,8 @@ class Classifier:
     @torch.inference_mode()
     def predict_inputs(self, inputs: list[Any], top: int = 5) -> list[list[Prediction]]:
         """The same for inputs that preprocessing has made, float32 (channels, size, size), in one batch."""
-        batch = torch.stack([torch.from_numpy(value) for value in inputs])
-        probabilities = (self.model(batch).float() / self.bundle.temperature).softmax(1)
+        batch = moved(torch.stack([torch.from_numpy(value) for value in inputs]), device_of(self.model))
+        probabilities = (self.model(batch).float().cpu() / self.bundle.temperature).softmax(1)
         best = probabilities.topk(min(top, len(self.classes)), dim=1)
         return [
             [Prediction(self.classes[i], p) for i, p in zip(indices, values, strict=True)]

@@ -1,6 +1,7 @@
 """The job of classification: cross-entropy on batches of labelled images."""
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,6 +19,7 @@ from .evaluation.evaluate import Evaluation
 from .evaluation.protocol import Protocol
 from .evaluation.scoring import ONE_CROP, Scores, merged, scored
 from .evaluation.views import view_batches
+from .models.device import device_of, moved
 from .recipe import Recipe
 from .training.distributed import Processes
 from .training.train import ALONE
@@ -27,7 +29,10 @@ _TESTED = 256  # images of the training size that a test looks at together
 
 @dataclass
 class Classification:
-    """What `train` asks for, and `evaluate` for the same model; TOGETHER with other processes, each does its part."""
+    """What `train` asks for, and `evaluate` for the same model; TOGETHER with other processes, each does its part.
+
+    It computes where its model is.
+    """
 
     model: nn.Module
     recipe: Recipe
@@ -40,8 +45,9 @@ class Classification:
 
     def __post_init__(self) -> None:
         training = self.recipe.training
-        self.seed = self.recipe.seed
-        self.weights = class_weights(self.source.labels, len(self.classes)) if training.balance == "loss" else None
+        self.seed, self.device = self.recipe.seed, device_of(self.model)
+        weighed = training.balance == "loss"
+        self.weights = class_weights(self.source.labels, len(self.classes)).to(self.device) if weighed else None
         self.format = torch.channels_last if training.channels_last else torch.contiguous_format
 
     def batches(self, epoch: int, batch: int) -> Iterator[Batch]:
@@ -69,18 +75,23 @@ class Classification:
         """How many images pass the network together; 0 for all of a batch."""
         return self.recipe.training.micro_batch
 
-    def loss(self, batch: Batch) -> tuple[Tensor, int]:
+    def loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Mean cross-entropy in nats, and the number of wrong top-1 answers (of mixed images: for the larger part)."""
         training = self.recipe.training
-        images, targets = self._mixed(batch.images, batch.labels)
+        images, targets = self._mixed(moved(batch.images, self.device), moved(batch.labels, self.device))
         images = images.contiguous(memory_format=self.format)
-        with torch.autocast("cpu", torch.bfloat16, enabled=training.precision == "bf16"):
+        with self._precision():
             logits = self.model(images)
         summed = F.cross_entropy(
             logits.float(), targets, self.weights, reduction="sum", label_smoothing=training.label_smoothing
         )
         labels = targets if targets.dim() == 1 else targets.argmax(1)
-        return summed / len(batch), int((logits.detach().argmax(1) != labels).sum())
+        return summed / len(batch), (logits.detach().argmax(1) != labels).sum()
+
+    def _precision(self) -> AbstractContextManager[object]:
+        """Where the recipe says bf16, convolutions and products are computed in it."""
+        halves = self.recipe.training.precision == "bf16"
+        return torch.autocast(self.device.type, torch.bfloat16) if halves else nullcontext()
 
     def _mixed(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Images and labels after mixup or cutmix, one of them at random: soft labels (N, classes)."""

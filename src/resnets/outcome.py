@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from . import bundle, files
 from .bundle import Bundle
@@ -40,16 +40,21 @@ class Setting:
     kept: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def bundle(self, tensors: dict[str, Tensor], temperature: float = 1.0, **facts: Any) -> Bundle:
-        """The model folder that TENSORS make."""
+        """The model folder that TENSORS make; it holds them on the CPU."""
         about = {"data": self.dataset.name, "split": self.dataset.split, "recipe": self.recipe.name}
         known = {**about, "seed": self.recipe.seed, **facts}
-        return Bundle(self.recipe.network, tensors, self.dataset.classes, self.preprocessing, known, temperature)
+        held = {name: tensor.cpu() for name, tensor in tensors.items()}
+        return Bundle(self.recipe.network, held, self.dataset.classes, self.preprocessing, known, temperature)
 
     def keep(self, name: str, made: Bundle) -> None:
         """Write MADE as the folder NAME of the run, unless it holds the same already."""
         if self.together.first and self.kept.get(name) != made.facts:
             bundle.save(made, self.folder / name)
             self.kept[name] = made.facts
+
+    def model(self, made: Bundle) -> nn.Module:
+        """The module of MADE where the run computes."""
+        return made.model().to(self.job.device)
 
     @property
     def place(self) -> str:
@@ -58,7 +63,7 @@ class Setting:
 
     def evaluate(self, made: Bundle, part: Source, state: State, protocol: Protocol = ONE_CROP) -> Evaluation:
         """Test MADE on PART; what cannot be read is noted in STATE, and too much of it stops the run."""
-        found = self.job.evaluate(made.model(), part, protocol)
+        found = self.job.evaluate(self.model(made), part, protocol)
         state.bad |= dict(found.bad)
         self.check_bad(state)
         return found
@@ -107,7 +112,7 @@ def _finished(setting: Setting, tensors: dict[str, Tensor]) -> dict[str, Tensor]
     images = setting.recipe.training.bn_images
     if not images:
         return tensors
-    model = setting.bundle(tensors).model()
+    model = setting.model(setting.bundle(tensors))
     average_statistics(model, (batch.images for batch in setting.job.alone().batches(0, 0)), images)
     return dict(model.state_dict())
 

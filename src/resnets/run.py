@@ -16,7 +16,7 @@ from .classification import Classification
 from .errors import DataError, Interrupted, NumericError, UsageError
 from .estimate import decided
 from .evaluation.protocol import parse
-from .models.layers import set_compiled
+from .models.device import device_called, kind_of
 from .outcome import Setting, finish
 from .recipe import Recipe, as_json, change, from_json
 from .record import (
@@ -44,6 +44,7 @@ from .start import (
     preprocessing_of,
     settled,
     threads,
+    use_kernels,
 )
 from .training import checkpoint
 from .training.distributed import Lost, Processes, processes
@@ -81,10 +82,11 @@ def events(recipe: Recipe, folder: Path, machine: Machine | None = None) -> Iter
     the run began, Interrupted after a signal, once the state is saved.
     """
     machine, together = machine or Machine(), processes()
+    device = device_called(machine.device)
     if (machine.workers or 0) < 0:
         raise UsageError(f"workers is {machine.workers}; it must be at least 0")
     with _held(folder, together):
-        recipe = settled(recipe, folder) if together.first else recipe
+        recipe = settled(recipe, folder, device) if together.first else recipe
         if together.size > 1:
             recipe = from_json(Recipe, together.share(as_json(recipe)), "recipe")
         done = read_result(folder)
@@ -118,11 +120,12 @@ class _Run:
 
     def __init__(self, recipe: Recipe, folder: Path, machine: Machine, signals: Signals) -> None:
         self.folder, self.machine, self.signals, self.together = folder, machine, signals, processes()
+        device = device_called(machine.device)
         dataset = opened(recipe)
         self.recipe = fit_network(recipe, dataset)
         self.fingerprint = dataset.train.fingerprint()
         fresh = not checkpoint.checkpoints(folder / _CHECKPOINTS)
-        self.state, notes = new_state(self.recipe, len(dataset.train), fresh)
+        self.state, notes = new_state(self.recipe, len(dataset.train), fresh, device)
         rare = imbalance(dataset) if recipe.training.balance == "none" else []
         self.notes = [*dataset.notes, *picture_sizes(dataset.train), *rare, *notes]
         seen, classes = preprocessing_of(self.recipe, dataset, folder, self.together), dataset.classes
@@ -134,7 +137,7 @@ class _Run:
         if fresh:
             kernels, self.cost = decided(job, self.state.schedule.total)
             self.recipe = change(self.recipe, kernels=self.together.share(kernels))
-            set_compiled(self.state.model, self.recipe.training.kernels == "compiled")
+            use_kernels(self.state.model, self.recipe.training.kernels)
         self.setting = Setting(folder, self.recipe, dataset, seen, job, self.together, parse(recipe.protocol))
         if self.together.first:
             size = sum(tensor.numel() * tensor.element_size() for tensor in self.state.model.state_dict().values())
@@ -165,7 +168,8 @@ class _Run:
             self.log.truncate_after(state.update)
         setting, total = self.setting, state.schedule.total
         lengths = (total, state.per_epoch, state.update)
-        notes = tuple(self.notes)
+        kind = kind_of(setting.job.device)
+        notes = (*self.notes, *([f"computing on a card: {kind}"] if kind != "cpu" else []))
         yield Plan(self.folder, self.recipe, setting.dataset, setting.preprocessing, *lengths, notes, self.cost)
         try:
             if state.epoch > state.closed:
@@ -197,7 +201,7 @@ class _Run:
             log.warning("BN now looks at 1/%d of each batch, no longer at 1/%d", self.together.size, size)
 
     def _build(self) -> dict[str, Any]:
-        return {**build(), "processes": self.together.size}
+        return {**build(), "device": kind_of(self.setting.job.device), "processes": self.together.size}
 
     def _train(self) -> Iterator[Event]:
         for step in train(self.setting.job, self.state, self.together):

@@ -26,6 +26,7 @@ from .data.sources import Arrays, Source, sizes_of
 from .errors import EnvironmentProblem, UsageError, unknown
 from .families import name_of
 from .models import create_model, load_weights
+from .models.device import CPU, device_called, device_of
 from .models.fused import works
 from .models.layers import free_at_once, set_compiled, set_ghost_batch
 from .models.network import ResidualNetwork
@@ -49,15 +50,23 @@ _TINY = 16  # pixels a side up to which one thread does the work: sharing so lit
 
 @dataclass(frozen=True)
 class Machine:
-    """What a result does not depend on: workers (None: as many as help), updates between checkpoints (0: by clock)."""
+    """What a result does not depend on, or in its last bits only.
+
+    workers: None for as many as help. save_every: updates between checkpoints, 0: by clock. device: as `device_called`
+    takes it.
+    """
 
     workers: int | None = None
     save_every: int = 0
+    device: str = "auto"
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds of a whole run on this machine, and bytes of memory at its peak, without images held in memory."""
+    """Seconds of a whole run on this machine, and bytes of memory at its peak, without images held in memory.
+
+    On a card, the memory is the card's.
+    """
 
     seconds: float
     memory: int
@@ -78,20 +87,27 @@ class Plan:
     cost: Cost | None = None
 
 
-def settled(recipe: Recipe, folder: Path) -> Recipe:
+def settled(recipe: Recipe, folder: Path, device: torch.device | None = None) -> Recipe:
     """RECIPE with what depends on the machine decided: once, when the run begins; later sittings read it.
 
-    "auto" kernels of a new run stay so: `estimate.decided` measures the run's own network.
+    "auto" kernels of a new run stay so: `estimate.decided` measures the run's own network. device: None for "auto".
     """
     training, path = recipe.training, folder / "recipe.json"
     kept = json.loads(path.read_bytes())["training"] if path.exists() else {}
     if training.precision == "auto":
-        recipe = change(recipe, precision=kept.get("precision") or faster_precision())
+        recipe = change(recipe, precision=kept.get("precision") or _precision(device or device_called()))
     return change(recipe, kernels=kept.get("kernels", "eager")) if kept and training.kernels == "auto" else recipe
 
 
+def _precision(device: torch.device) -> str:
+    """ "bf16" on cards that have it."""
+    if device.type == "cpu":
+        return faster_precision()
+    return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+
+
 def faster_precision() -> str:
-    """ "fp32" or "bf16", whichever computes a convolution and its gradient faster here."""
+    """ "fp32" or "bf16", whichever computes a convolution and its gradient faster on this CPU."""
     images, conv = torch.randn(32, 16, 32, 32), torch.nn.Conv2d(16, 16, 3, padding=1).to(memory_format=_LAST)
     images = images.contiguous(memory_format=_LAST)
     seconds: dict[str, float] = {}
@@ -179,10 +195,11 @@ def start_from(model: Any, weights: str, origin: str) -> list[str]:
     return list(load_weights(model, path, origin or None).notes)
 
 
-def new_state(recipe: Recipe, images: int, fresh: bool) -> tuple[State, list[str]]:
+def new_state(recipe: Recipe, images: int, fresh: bool, device: torch.device = CPU) -> tuple[State, list[str]]:
     """The state before the first update of a run on so many IMAGES, and what to tell the user.
 
-    A run that is not FRESH has a checkpoint to be restored: the weights to start from are not read again.
+    A run that is not FRESH has a checkpoint to be restored: the weights to start from are not read again. First
+    weights are the same on every DEVICE.
     """
     training = recipe.training
     torch.manual_seed(fold(recipe.seed, "init"))
@@ -190,19 +207,26 @@ def new_state(recipe: Recipe, images: int, fresh: bool) -> tuple[State, list[str
     notes = start_from(model, recipe.weights, recipe.origin) if recipe.weights and fresh else []
     check_fits(model, recipe.network)
     set_ghost_batch(model, training.ghost_batch)
-    if training.kernels == "compiled" and not works():
-        raise EnvironmentProblem("the run computes with compiled kernels, and PyTorch cannot compile here: install g++")
-    set_compiled(model, training.kernels == "compiled")
     if training.recompute:
         if not isinstance(model, ResidualNetwork):
             raise UsageError(f"recompute is for residual networks; {name_of(recipe.network)} keeps its activations")
         model.recompute = training.recompute
         free_at_once()
-    model.to(memory_format=_LAST if training.channels_last else torch.contiguous_format)  # type: ignore[call-overload]
+    layout = _LAST if training.channels_last else torch.contiguous_format
+    model.to(device=device, memory_format=layout)  # type: ignore[call-overload]
+    use_kernels(model, training.kernels)
     per_epoch = batches_per_epoch(images, training.batch_size)
     schedule = Schedule(training, training.updates or training.epochs * per_epoch, per_epoch)
     average = Average(model, training.ema) if training.ema else None
     return State(model, optimizer(model, model.classifier_name, training), schedule, average, per_epoch), notes
+
+
+def use_kernels(model: torch.nn.Module, kernels: str) -> None:
+    """Compiled kernels are for the CPU; on a card MODEL computes with PyTorch's own whatever the recipe says."""
+    compiled = kernels == "compiled" and device_of(model).type == "cpu"
+    if compiled and not works():
+        raise EnvironmentProblem("the run computes with compiled kernels, and PyTorch cannot compile here: install g++")
+    set_compiled(model, compiled)
 
 
 def check_fits(model: Any, network: AnyNetwork) -> None:

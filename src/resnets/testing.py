@@ -24,6 +24,7 @@ from .evaluation.scoring import Scores, scored
 from .evaluation.views import ViewBatch, view_batches
 from .families import network as network_called
 from .models import create_model, load_weights
+from .models.device import device_called
 from .models.foreign import read_tensors
 from .models.weights import class_count
 from .record import model_folder, read_recipe, resolve, run_of, trained_on
@@ -77,7 +78,8 @@ class Test:
 
     part: "train", "val", "test", "all" (every image of a folder without parts), or "auto": the test part, else the
     validation part, else every image that the model's own run did not train or choose on. cache: a folder where the
-    scores of each model are kept, so that it passes over the data once, whatever ensemble it is part of.
+    scores of each model are kept, so that it passes over the data once, whatever ensemble it is part of. device: as
+    `device_called` takes it.
     """
 
     part: str = "auto"
@@ -86,6 +88,7 @@ class Test:
     workers: int = 0
     max_bad: float = 0.01
     cache: Path | None = None
+    device: str = "auto"
 
 
 def evaluate(models: Sequence[Model] | Model, data: str, **choices: Any) -> Tested:
@@ -130,13 +133,16 @@ class Trial:
 
     def scores(self, protocol: Protocol, test: Test) -> list[Scores]:
         """The scores of each model."""
-        return [_scores(Member(b.model(), b.preprocessing), self.source, protocol, test) for b in self.bundles]
+        device = device_called(test.device)
+        members = (Member(b.model().to(device), b.preprocessing) for b in self.bundles)
+        return [_scores(member, self.source, protocol, test) for member in members]
 
 
 def prepared(sources: Sequence[Model], data: str, test: Test) -> Trial:
     """The models, the part of DATA that they are tested on, and what is to be said of it."""
     if test.batch_size < 1 or test.workers < 0:
         raise UsageError(f"batch_size is {test.batch_size} and workers {test.workers}; they must be at least 1 and 0")
+    device_called(test.device)  # a card that is not there is told before anything is read
     folders = [resolve(source) for source in sources if not isinstance(source, ForeignModel)]
     runs = [found for folder in folders if (found := run_of(folder))]
     dataset = open_dataset(data, _holdout(runs, data))

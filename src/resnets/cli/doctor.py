@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 from tyro.conf import arg
 
+from ..errors import ResnetsError
 from .verb import Verb, console, print_json
 
 EXTRAS = {
@@ -47,6 +48,7 @@ class Doctor(Verb):
             for name, version in facts["versions"].items():
                 out.print(f"{name:<14}{version or 'missing'}")
             out.print(f"{'devices':<14}{', '.join(facts['devices']) or 'none: PyTorch does not load'}")
+            out.print(f"{'device':<14}{facts['device'] or 'none'}, if nothing else is asked for")
             out.print(f"{'cores':<14}{facts['cores']}")
             out.print(f"{'memory':<14}{facts['memory_gib']} GiB, {facts['free_memory_gib']} GiB free")
             out.print(f"{'free disk':<14}{facts['free_disk_gib']} GiB here")
@@ -65,12 +67,15 @@ def examine() -> dict[str, Any]:
     memory = _memory()
     problems = [*_missing(versions), *pair_problems(versions["torch"], _wanted())]
     devices: list[str] = []
+    device: str | None = None
     if not problems:
-        devices, trouble = _devices()
-        problems += trouble
+        devices, problems = _devices()
+    if not problems:
+        device, problems = _device()
     return {
         "versions": versions,
         "devices": devices,
+        "device": device,
         "cores": os.cpu_count(),
         "memory_gib": memory.get("MemTotal"),
         "free_memory_gib": memory.get("MemAvailable"),
@@ -132,8 +137,19 @@ def _devices() -> tuple[list[str], list[str]]:
     except (ImportError, RuntimeError, OSError, AttributeError) as error:
         text = str(error).splitlines()[0] if str(error) else type(error).__name__
         return [], [MISMATCH if "torchvision::" in text else f"torch does not load: {text}"]
-    cuda = [f"cuda:{i} {torch.cuda.get_device_name(i)}" for i in range(torch.cuda.device_count())]
+    cards = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
+    cuda = [f"cuda:{i} ({card.name}, {card.total_memory / 2**30:.0f} GiB)" for i, card in enumerate(cards)]
     return [f"cpu ({torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()})", *cuda], []
+
+
+def _device() -> tuple[str | None, list[str]]:
+    """What verbs compute on where nothing else is asked for, or why they cannot."""
+    from ..models.device import device_called
+
+    try:
+        return str(device_called()), []
+    except ResnetsError as error:
+        return None, [str(error)]
 
 
 def _memory() -> dict[str, float]:

@@ -15,6 +15,7 @@ from ..errors import DataError, UsageError
 from .verb import Verb, console, shown
 
 Rows = Iterator[dict[str, Any]]
+_PLAIN = ("torch", "torch:fp32")  # engines
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class Predict(Verb):
     engine: Annotated[
         str, arg(help="NAME or NAME:PRECISION as resnets benchmark shows them, or auto: the fastest here")
     ] = "torch"
+    device: Annotated[str, arg(help="auto: a card if there is one; cpu, cuda, cuda:1 …; other engines: cpu")] = "auto"
 
     def run(self) -> int:
         """Predict and tell."""
@@ -48,7 +50,10 @@ class Predict(Verb):
         if self.top < 1 or self.batch_size < 1:
             raise UsageError("--top and --batch-size must be at least 1")
         names = _inputs(self.pictures)
-        model = api.load(self.model)
+        plain = self.engine in _PLAIN
+        if not plain and self.device not in ("auto", "cpu"):
+            raise UsageError(f"--engine {shown(self.engine)} computes on the CPU; leave out --device or --engine")
+        model = api.load(self.model, self.device if plain else "cpu")
         engine = _with_engine(model, self.engine, len(names), min(self.batch_size, len(names)))
         spent = _Spent()
         rows, table = _answers(model, names, (self.top, self.batch_size), spent), io.StringIO()
@@ -88,7 +93,7 @@ def _inputs(pictures: tuple[str, ...]) -> list[str]:
 
 def _with_engine(model: Any, name: str, images: int, batch: int) -> str:
     """Let MODEL compute by the engine called NAME, for so many IMAGES in batches; the engine in full."""
-    if name in ("torch", "torch:fp32"):
+    if name in _PLAIN:
         return "torch:fp32"
     from ..deploy import engines, measured
 

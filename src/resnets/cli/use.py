@@ -9,7 +9,7 @@ from tyro.conf import Positional, arg
 from ..errors import UsageError
 from .verb import Verb, console, print_json, shown
 
-_CHOICES = ("part", "protocol", "batch_size", "workers", "cache")
+_CHOICES = ("part", "protocol", "batch_size", "workers", "cache", "device")
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ class Evaluate(Verb):
     out: Annotated[Path | None, arg(help="where figures and answers go; default: below the run, if MODEL is one")] = (
         None
     )
+    device: Annotated[str, arg(help="auto: a card if there is one; cpu, cuda, cuda:1 …")] = "auto"
     json: Annotated[bool, arg(help="print one object")] = False
 
     def run(self) -> int:

@@ -14,6 +14,7 @@ from ..data.batches import Batch
 from ..errors import UsageError
 from ..models import ResidualNetwork, VGGNetwork
 from ..models.dense import FullyConvolutional, map_side
+from ..models.device import device_of, moved
 from .protocol import PROTOCOLS, TRAINING_SIZE, Protocol
 from .views import ViewBatch, single
 
@@ -68,6 +69,8 @@ def scored(
 ) -> Scores:
     """The scores of MODELS (averaged) for every image of BATCHES, in eval mode; their mode is left as it was.
 
+    Each model computes where it is; its scores are brought to the CPU.
+
     size: of the networks' input in training, which dense windows depend on. watch is called with every batch and its
     scores; what it raises ends the test.
     """
@@ -85,15 +88,20 @@ def scored(
 
 
 def forward(model: nn.Module, protocol: Protocol, size: int) -> Forward:
-    """What gives the scores (N, classes) of views (N, C, h, w) under PROTOCOL; MODEL is in eval mode.
+    """What gives the scores (N, classes), float32, of views (N, C, h, w) under PROTOCOL; MODEL is in eval mode.
 
     Raises UsageError for dense testing of networks of others.
     """
-    if protocol.crops != "dense":
-        return model
+    device = device_of(model)
+    network = model if protocol.crops != "dense" else _dense(model, protocol, size, device)
+    return lambda images: network(moved(images, device)).float().cpu()
+
+
+def _dense(model: nn.Module, protocol: Protocol, size: int, device: torch.device) -> Forward:
+    """The scores of every place of the last feature map, averaged."""
     if not isinstance(model, ResidualNetwork | VGGNetwork):
         raise UsageError(f"a {type(model).__name__} cannot be tested densely; take another protocol")
-    with torch.inference_mode():
+    with torch.inference_mode(), device:
         pointwise = protocol.dense == "i" and isinstance(model, ResidualNetwork)
         window = 1 if pointwise else map_side(model, size)
         network = FullyConvolutional(model, window)
@@ -118,7 +126,7 @@ def _answer(model: Forward, batch: ViewBatch, average: str) -> Tensor:
 
 def _views(model: Forward, images: Tensor) -> Tensor:
     """The scores (n, views, classes) of images (n, views, C, h, w)."""
-    return model(images.flatten(0, 1)).float().unflatten(0, images.shape[:2])
+    return model(images.flatten(0, 1)).unflatten(0, images.shape[:2])
 
 
 @contextmanager

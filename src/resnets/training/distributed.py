@@ -133,7 +133,7 @@ class Processes:
         """The name of the first tensor that is not the same, bit for bit, in every process."""
         if self.size == 1:
             return None
-        raw = (tensor.contiguous().view(-1).view(torch.uint8).numpy().tobytes() for tensor in tensors.values())
+        raw = (tensor.cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes() for tensor in tensors.values())
         digests = b"".join(hashlib.sha256(data).digest() for data in raw)
         everyone = self.gather(torch.frombuffer(bytearray(digests), dtype=torch.uint8).view(1, len(tensors), -1))
         same = (everyone == everyone[0]).all(2).all(0).tolist()
@@ -179,7 +179,9 @@ def _spoken(words: Iterable[Any], deadline: float) -> bool:
 def processes() -> Processes:
     """The processes that torchrun has started, joined when first asked for; else this one alone.
 
-    gloo, over the loopback interface where all of them are on one machine.
+    gloo for what is on the CPU, over the loopback interface where all of them are on one machine; NCCL for what is on
+    cards. Between cards, too, this process waits for the others, and an exchange that does not end is an error: by
+    itself NCCL would end the process.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1 or "RANK" not in os.environ:
@@ -194,10 +196,16 @@ def processes() -> Processes:
     limit = timedelta(seconds=float(os.environ.get("RESNETS_PATIENCE", PATIENCE)))
     # on one machine torchrun keeps its store after a restart, with the addresses of the processes that have ended
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") if local else "0"
+    os.environ.setdefault("TORCH_NCCL_BLOCKING_WAIT", "1")
     try:
         store, rank, size = next(group.rendezvous("env://", timeout=limit))  # type: ignore[attr-defined]
         store = group.PrefixStore(f"attempt-{attempt}", store)  # type: ignore[attr-defined]
-        group.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=limit)
-        return Processes(rank, size, group.new_group(timeout=limit))
+        group.init_process_group(_backends(), store=store, rank=rank, world_size=size, timeout=limit)
+        return Processes(rank, size, group.new_group(timeout=limit, backend="gloo"))
     except RuntimeError as error:
         raise Lost(f"process {os.environ['RANK']} does not find the others; see their own messages") from error
+
+
+def _backends() -> str:
+    """What carries tensors between processes: PyTorch chooses by the device that a tensor is on."""
+    return "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and group.is_nccl_available() else "gloo"

@@ -5,6 +5,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from ..models.device import device_of, moved
+
 
 @torch.no_grad()
 def average_statistics(model: nn.Module, batches: Iterable[Tensor], images: int) -> int:
@@ -16,7 +18,8 @@ def average_statistics(model: nn.Module, batches: Iterable[Tensor], images: int)
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
     modes = [(module, module.training) for module in model.modules()]
     momenta = [norm.momentum for norm in norms]
-    sums = [(torch.zeros(norm.num_features).double(), torch.zeros(norm.num_features).double()) for norm in norms]
+    device = device_of(model)
+    sums = [torch.zeros(2, norm.num_features, dtype=torch.float64, device=device) for norm in norms]
     seen = 0
     try:
         model.eval()
@@ -26,7 +29,7 @@ def average_statistics(model: nn.Module, batches: Iterable[Tensor], images: int)
         for batch in batches:
             if seen >= images:
                 break
-            model(batch)
+            model(moved(batch, device))
             seen += len(batch)
             for norm, (mean, var) in zip(norms, sums, strict=True):
                 mean.add_(norm.running_mean, alpha=len(batch))  # type: ignore[arg-type]

@@ -37,8 +37,8 @@ class Job(Protocol):
         """Put the model into its mode for an epoch: what learns and what is frozen."""
         ...
 
-    def loss(self, batch: Batch) -> tuple[Tensor, int]:
-        """The mean loss of a batch, and how many of its images the model got wrong."""
+    def loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The mean loss of a batch, and how many of its images the model got wrong, both without dimensions."""
         ...
 
     @property
@@ -163,11 +163,17 @@ def train(job: Job, state: State, together: Processes = ALONE) -> Iterator[Step]
 
 
 def _gradients(job: Job, batch: Batch) -> tuple[float, int]:
-    """Add up the gradients of the mean loss of BATCH, part by part; the sum of its losses, and its mistakes."""
-    loss_sum, wrong = 0.0, 0
-    for part in batch.parts(job.micro_batch):
+    """Add up the gradients of the mean loss of BATCH, part by part; the sum of its losses, and its mistakes.
+
+    What a device has found is read once, at the end: the host waits for it there only.
+    """
+    parts, found = batch.parts(job.micro_batch), list[Tensor]()
+    for part in parts:
         loss, mistakes = job.loss(part)
         share = len(part) / len(batch)
         (loss if share == 1 else loss * share).backward()
-        loss_sum, wrong = loss_sum + loss.item() * len(part), wrong + mistakes
+        found.append(torch.stack((loss.detach().double(), mistakes.double())))
+    loss_sum, wrong = 0.0, 0
+    for part, (loss, mistakes) in zip(parts, torch.stack(found).tolist() if found else [], strict=True):
+        loss_sum, wrong = loss_sum + loss * len(part), wrong + int(mistakes)
     return loss_sum, wrong
