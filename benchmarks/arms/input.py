@@ -1,7 +1,9 @@
 """Augmented training input on one core, without a network."""
 
+from collections import deque
 from collections.abc import Callable, Iterable
-from itertools import islice
+from itertools import chain as joined
+from itertools import islice, repeat
 from typing import Any
 
 import numpy as np
@@ -46,10 +48,11 @@ def _library(
 
 
 def _drawn(batches: Iterable[Any], count: int) -> Callable[[], dict[str, Any]]:
-    """A call draws COUNT batches; mean and deviation of the last, per channel, are its output."""
+    """A call draws COUNT batches, pass after pass; mean and deviation of the last, per channel, are its output."""
+    endless = joined.from_iterable(repeat(batches))
 
     def call() -> dict[str, Any]:
-        *_, (images, _) = islice(batches, count)
+        images, _ = deque(islice(endless, count), maxlen=1).pop()
         return {"output": lambda: np.stack([f(images.numpy(), axis=(0, 2, 3)) for f in (np.mean, np.std)])}
 
     return call

@@ -108,11 +108,11 @@ class _Pictures(Dataset[Batch]):
         first = draw - draw % count
         for candidate in (first + (draw + i) % count for i in range(count if epoch >= 0 else 1)):
             try:
-                picture = self.source.picture(candidate % count)
-                if epoch < 0:
-                    return self.preprocessing.view(picture), candidate
+                if epoch < 0 or self.augmentation.crop not in WINDOWS:
+                    return self.preprocessing.view(self.source.picture(candidate % count)), candidate
                 key = (self.seed, epoch, candidate)
-                return random_view(picture, key, self.augmentation, self.preprocessing), candidate
+                pixels = self.source.pixels(candidate % count)
+                return random_view(pixels, key, self.augmentation, self.preprocessing), candidate
             except ImageError as error:
                 bad.append((self.source.name(candidate % count), str(error)))
         if epoch >= 0:

@@ -26,7 +26,8 @@ def bare_jpeg(data: bytes) -> tuple[bytes, bytes]:
         if marker == 0xDA:
             if len(_SCAN.findall(data, start)) > _MAX_SCANS:
                 raise ImageError(f"JPEG of more than {_MAX_SCANS} scans")
-            return b"".join((*kept, data[start:])), exif
+            bare = sum(map(len, kept)) == start
+            return data if bare else b"".join((*kept, data[start:])), exif
         if marker == 0xE1 and data.startswith(b"Exif\0\0", start + 4):
             exif = exif or data[start + 4 : at]
         elif marker <= 0xE0 or marker == 0xEE:

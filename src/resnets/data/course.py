@@ -37,7 +37,7 @@ class Course:
                 chosen = draws[batch * self.batch_size : (batch + 1) * self.batch_size]
                 parts = spans(len(chosen), -(-self.batch_size // size))
                 first, last = parts[rank] if rank < len(parts) else (0, 0)
-                yield [(epoch, int(draw)) for draw in chosen[first:last]]
+                yield [(epoch, draw) for draw in chosen[first:last].tolist()]
             first_batch = 0
 
 

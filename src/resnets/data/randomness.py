@@ -1,6 +1,7 @@
 """Random numbers as a pure function of (seed, epoch, sample index): no state to save, no worker to depend on."""
 
 import hashlib
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return x ^ (x >> np.uint64(31))
 
 
+@lru_cache(64)
 def fold(*keys: int | str) -> int:
     """A 63-bit seed from integers and words."""
     text = "/".join(map(str, keys)).encode("utf-8", "surrogatepass")  # file names may hold any byte
@@ -24,8 +26,7 @@ def fold(*keys: int | str) -> int:
 def uniform(seed: int, stream: str, epoch: int, indices: NDArray[np.int64]) -> NDArray[np.float64]:
     """Numbers in [0, 1), one per sample; every `stream` is independent of the others."""
     base = np.uint64(fold(seed, stream, epoch))
-    with np.errstate(over="ignore"):
-        bits = _mix(_mix(base + _GOLDEN * (indices.astype(np.uint64) + np.uint64(1))))
+    bits = _mix(_mix(base + _GOLDEN * (indices.astype(np.uint64) + np.uint64(1))))
     return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from .images import ImageError, decode_any, read_bytes
+from .images import pixels as decode_pixels
 
 
 class Source(Protocol):
@@ -25,6 +26,8 @@ class Source(Protocol):
     def name(self, index: int) -> str: ...  # noqa: D102
 
     def picture(self, index: int) -> Image.Image | NDArray[np.uint8]: ...  # noqa: D102
+
+    def pixels(self, index: int) -> NDArray[np.uint8]: ...  # noqa: D102
 
     def fingerprint(self) -> str: ...  # noqa: D102
 
@@ -53,6 +56,10 @@ class Arrays:
         """Image INDEX."""
         pixels = self.images[index]
         return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+
+    def pixels(self, index: int) -> NDArray[np.uint8]:
+        """Image INDEX, (H, W, channels)."""
+        return self.images[index]
 
     def fingerprint(self) -> str:
         """A hash of every pixel and label."""
@@ -91,6 +98,10 @@ class Files:
     def picture(self, index: int) -> Image.Image | NDArray[np.uint8]:
         """Picture INDEX, upright, or its channels (H, W, C) where they are no colours. Raises ImageError."""
         return decode_any(self.data(index))
+
+    def pixels(self, index: int) -> NDArray[np.uint8]:
+        """The pixels of `picture`, (H, W, C). Raises ImageError."""
+        return decode_pixels(self.data(index))
 
     def data(self, index: int) -> bytes:
         """The bytes of file INDEX. Raises ImageError, also for a file that has gone or changed its size."""
