@@ -34,9 +34,10 @@ def run(case: Case, rounds: int, with_twin: bool = True) -> dict[str, Any]:
 
 
 def rotated(names: Sequence[str], turn: int) -> list[str]:
-    """NAMES in their order, beginning with another one each TURN."""
+    """NAMES beginning with another one each TURN, every other turn backwards: no arm always follows the same one."""
     start = turn % max(1, len(names))
-    return [*names[start:], *names[:start]]
+    order = [*names[start:], *names[:start]]
+    return order[::-1] if turn % 2 else order
 
 
 def checked(output: NDArray[Any], right: NDArray[Any], tolerance: float | None) -> dict[str, Any]:

@@ -84,8 +84,8 @@ def test_interval_covers_the_median_as_often_as_it_says():
     assert 0.91 <= np.mean([low <= 1.0 <= high for low, high in spans]) <= 0.99
 
 
-def test_order_is_rotated():
-    assert [rotated("abc", turn) for turn in range(4)] == [list("abc"), list("bca"), list("cab"), list("abc")]
+def test_order_is_rotated_and_turned():
+    assert [rotated("abc", turn) for turn in range(4)] == [list("abc"), list("acb"), list("cab"), list("cba")]
 
 
 def test_outputs_are_checked():

@@ -1,0 +1,136 @@
+"""`python -m benchmarks.growth`: docs/growth.md, curves of seconds and memory from the newest records of P15."""
+
+import io
+import statistics
+import sys
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from resnets.errors import ResnetsError, UsageError
+from resnets.files import write_file
+
+from .table import ROOT, records
+
+IMAGENET = 1_281_167  # training images
+BILLION = 10**9
+_EPOCHS = 90  # of an ImageNet training
+_PAGE = """# How cost grows
+
+Seconds and memory of one call against depth, batch, pixels, images and processes, from `python -m benchmarks P15`
+(medians of its rounds; memory is what the call adds to the process). Records with every round: {records}.
+Made by `python -m benchmarks.growth`.
+
+![seconds and memory against depth, batch, pixels, images and processes](growth.svg)
+
+{tables}
+
+## What that would come to
+
+{arithmetic}
+"""
+Point = tuple[str, float, float, float]  # arm, work, seconds, MiB
+
+
+def main() -> int:
+    """Write the page and its picture; the exit code."""
+    docs = ROOT.parent / "docs"
+    try:
+        write(docs)
+    except ResnetsError as error:
+        print(f"benchmarks.growth: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+def write(docs: Path) -> None:
+    """Write growth.md and growth.svg into DOCS. Raises UsageError where no record has P15."""
+    newest: dict[str, tuple[str, dict[str, Any]]] = {}
+    for record in records(ROOT / "results"):
+        for case in record["cases"]:
+            if any(row["goal"] == "P15" for row in case["rows"]):
+                newest[case["case"]] = record["date"], case
+    if not newest:
+        raise UsageError("no record has P15; measure it with: python -m benchmarks P15")
+    found = {title: points(case) for title, (_, case) in newest.items()}
+    tables = "\n\n".join(_table(title, rows) for title, rows in found.items())
+    dates = ", ".join(sorted({f"`{date}`" for date, _ in newest.values()}))
+    write_file(docs / "growth.svg", picture(found).encode())
+    text = _PAGE.format(records=dates, tables=tables, arithmetic="\n".join(arithmetic(found)))
+    write_file(docs / "growth.md", text.encode())
+
+
+def points(case: dict[str, Any]) -> list[Point]:
+    """Of every arm that worked: its work, and the medians of seconds and memory over its rounds."""
+    return [
+        (
+            name,
+            arm["rounds"][0]["work"],
+            statistics.median(each["seconds"] for each in arm["rounds"]),
+            statistics.median(each["bytes"] for each in arm["rounds"]) / 2**20,
+        )
+        for name, arm in case["arms"].items()
+        if arm.get("rounds") and not name.endswith("(twin)")
+    ]
+
+
+def _table(title: str, rows: list[Point]) -> str:
+    first = rows[0]
+    lines = [f"| {title} | seconds | × | work × | MiB |", "|---|---|---|---|---|"]
+    for name, work, seconds, memory in rows:
+        lines.append(f"| {name} | {seconds:.3g} | {seconds / first[2]:.2f} | {work / first[1]:.2f} | {memory:,.0f} |")
+    return "\n".join(lines)
+
+
+def picture(found: dict[str, list[Point]]) -> str:
+    """A chart per case, seconds (left) and MiB (right, dashed) against the work, both logarithmic, as SVG."""
+    figure = Figure(figsize=(4 * len(found), 3.4), layout="constrained")
+    for place, (title, rows) in enumerate(found.items(), 1):
+        axes = figure.add_subplot(1, len(found), place)
+        work = [row[1] for row in rows]
+        axes.plot(work, [row[2] for row in rows], "o-", color="C0")
+        linear = [rows[0][2] * each / rows[0][1] for each in work]
+        axes.plot(work, linear, ":", color="gray")
+        axes.set(xscale="log", yscale="log", xlabel="work", ylabel="seconds (dotted: linear)")
+        axes.set_title(title, fontsize=8)
+        memory = axes.twinx()
+        memory.plot(work, [max(row[3], 1.0) for row in rows], "s--", color="C1")
+        memory.set(yscale="log", ylabel="MiB (dashed)")
+    out = io.StringIO()
+    with matplotlib.rc_context({"svg.hashsalt": "resnets"}):
+        figure.savefig(out, format="svg", metadata={"Date": None})
+    return out.getvalue()
+
+
+def arithmetic(found: dict[str, list[Point]]) -> list[str]:
+    """What a training on ImageNet and a prediction of a billion images would come to, with the sums shown."""
+    lines = []
+    for title, rows in found.items():
+        name, work, seconds, _ = rows[-1]
+        if "against images" in title:
+            each = seconds / work
+            lines.append(
+                f"* Predicting a billion photographs with `resnet18`: {each * 1000:.1f} ms each, so {each:.4f} s × 10⁹ "
+                f"= {each * BILLION / 86400:,.0f} days on this machine, in the same memory: what is read is given back."
+            )
+            lines.append(f"* Testing on ImageNet's 50,000: {each:.4f} s × 50,000 = {each * 50_000 / 60:,.0f} min.")
+        if "against pixels" in title:
+            at = next((row for row in rows if "224" in row[0]), rows[-1])
+            each = 3 * at[2] / 8
+            lines.append(
+                "* Training `resnet18` on ImageNet: an update costs about three times the forward pass, "
+                f"{each:.3f} s an image; × {IMAGENET:,} × {_EPOCHS} epochs = "
+                f"{each * IMAGENET * _EPOCHS / 86400:,.0f} days on this machine, without input."
+            )
+        if "against depth" in title:
+            lines.append(
+                f"* CIFAR-10 with {name.split(' layers')[0]} layers, the paper's 64,000 updates of 128: "
+                f"{seconds:.2f} s × 4 × 64,000 = {seconds * 4 * 64_000 / 86400:,.1f} days in fp32, nothing recomputed."
+            )
+    return lines
+
+
+if __name__ == "__main__":
+    sys.exit(main())
