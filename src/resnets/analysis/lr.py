@@ -1,9 +1,10 @@
 """The learning-rate range test: the loss while the rate rises, and the rate that follows (Smith, arXiv:1506.01186)."""
 
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+from .pictures import panels, svg
 
 _SMOOTHING = 0.9  # weight of the past in the running mean of the losses
 _MARGIN = 10  # the suggested rate is the one of the lowest loss divided by this
@@ -48,16 +49,9 @@ def suggest(tried: Sequence[float], losses: Sequence[float]) -> Suggestion:
 
 def picture(tried: Sequence[float], losses: Sequence[float], suggestion: Suggestion) -> str:
     """The losses over the rates as SVG."""
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6, 3.5), layout="constrained")
-    axes = figure.add_subplot()
+    figure, (axes,) = panels(1, 1, (6, 3.5))
     axes.plot(tried, losses, alpha=0.35)
     axes.plot(tried, smoothed(losses))
     axes.axvline(suggestion.suggested, linestyle="--", color="gray")
     axes.set(xscale="log", xlabel="learning rate", ylabel="loss", title=f"suggested: {suggestion.suggested:.2g}")
-    out = io.StringIO()
-    with matplotlib.rc_context({"svg.hashsalt": "resnets"}):  # the same names in every picture
-        figure.savefig(out, format="svg", metadata={"Date": None})
-    return out.getvalue()
+    return svg(figure)

@@ -1,5 +1,7 @@
 """The one unit of all residual networks: x → f(merge(h(x), F(x)))."""
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 
@@ -22,6 +24,7 @@ class ResidualUnit(nn.Module):
         super().__init__()
         in_width, width = widths
         self.activated = activated
+        self.keeps_shape = stride == 1 and in_width == width
         self.drop = drop
         self.relu = nn.ReLU()
         self._bns = 0
@@ -70,6 +73,12 @@ class ResidualUnit(nn.Module):
         last = self._branch[-1]
         return getattr(self, last) if last.startswith("bn") else None
 
+    @property
+    def responses(self) -> dict[str, str]:
+        """For each convolution of F the module that puts out its response: the BN right after it, else itself."""
+        pairs = zip(self._branch, [*self._branch[1:], ""], strict=True)
+        return {name: after if after.startswith("bn") else name for name, after in pairs if name.startswith("conv")}
+
     def _fused_end(self) -> BatchNorm | None:
         """The last BN, where it, the addition and ReLU are computed together."""
         joins = self._after == ["relu"] and isinstance(self.shortcut, Add | ResidualOnly)
@@ -78,17 +87,36 @@ class ResidualUnit(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """The unit's output."""
         dropped = self.training and self.drop > 0 and float(torch.rand(())) >= 1 - self.drop
-        # A projection sees what F sees; the identity and option A see x itself (he2016 appendix).
-        projects = isinstance(self.downsample, nn.Sequential)
-        activated = self._run(self._before, x) if projects else x
-        carried = self.downsample(activated)
-        branch = self._branch if projects else [*self._before, *self._branch]
+        activated, branch, carried = self._entered(x)
         last = self._fused_end()
         if last and not dropped:
             summed = carried if isinstance(self.shortcut, Add) else None
             return last.activated(self._run(branch[:-1], activated), summed)
         residual = self._dropped(carried) if dropped else self._scaled(self._run(branch, activated))
         return self._run(self._after, self.shortcut(x, carried, residual))
+
+    def bypassed(self, x: Tensor) -> Tensor:
+        """The output with F(x) = 0, which is not computed: the shortcut, and what follows the merge."""
+        carried = self._entered(x)[2]
+        return self._run(self._after, self.shortcut(x, carried, torch.zeros_like(carried)))
+
+    def routed(self, x: Tensor, way: Literal["shortcut", "residual"]) -> Tensor:
+        """The output, whose gradient goes back through h or F only, each with its factor of the merge."""
+        activated, branch, carried = self._entered(x)
+        residual = self._scaled(self._run(branch, activated))
+        nothing = torch.zeros_like(residual)
+        through, added = self.shortcut(x, carried, nothing), self.shortcut(x, nothing, residual)
+        summed = through + added.detach() if way == "shortcut" else through.detach() + added
+        return self._run(self._after, summed)
+
+    def _entered(self, x: Tensor) -> tuple[Tensor, list[str], Tensor]:
+        """What F sees, the layers that it has from there, and h(x).
+
+        A projection sees what F sees; the identity and option A see x itself (he2016 appendix).
+        """
+        projects = isinstance(self.downsample, nn.Sequential)
+        activated = self._run(self._before, x) if projects else x
+        return activated, self._branch if projects else [*self._before, *self._branch], self.downsample(activated)
 
     def _scaled(self, residual: Tensor) -> Tensor:
         return residual * (1 - self.drop) if self.drop and not self.training else residual
