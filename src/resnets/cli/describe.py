@@ -14,17 +14,17 @@ from ..recipes import RECIPES
 from ..spec import VGG, Network
 from .verb import Verb, console, plain, print_json, shown
 
-KINDS = ("networks", "recipes", "datasets", "protocols")
+KINDS = ("networks", "recipes", "datasets", "protocols", "experiments")
 
 
 @dataclass(frozen=True)
 class List(Verb):
-    """Names of networks, recipes, data sets or protocols.
+    """Names of networks, recipes, data sets, protocols or experiments.
 
     examples: resnets list networks; resnets list recipes --json
     """
 
-    what: Positional[Annotated[str, arg(help="networks, recipes, datasets or protocols")]] = "networks"
+    what: Positional[Annotated[str, arg(help="networks, recipes, datasets, protocols or experiments")]] = "networks"
     json: Annotated[bool, arg(help="print one object: {what: [names]}")] = False
 
     def run(self) -> int:
@@ -36,6 +36,8 @@ class List(Verb):
             print_json({self.what: found})
         elif self.what == "networks":
             _print_networks()
+        elif self.what == "experiments":
+            _print_experiments()
         else:
             print("\n".join(found))
         return 0
@@ -49,10 +51,24 @@ class List(Verb):
             from ..evaluation.protocol import PROTOCOLS
 
             return list(PROTOCOLS)
+        if self.what == "experiments":
+            from ..experiments.catalogue import EXPERIMENTS
+
+            return list(EXPERIMENTS)
         from ..data.datasets import NAMED
         from ..data.fetch import ARCHIVES
 
         return [*NAMED, *ARCHIVES]
+
+
+def _print_experiments() -> None:
+    from ..experiments.catalogue import COMING, EXPERIMENTS
+
+    table = Table("name", "what", box=None, padding=(0, 2, 0, 0))
+    for name, (_, about) in EXPERIMENTS.items():
+        table.add_row(name, about)
+    table.add_row(f"{next(iter(COMING))} … {list(COMING)[-1]}", next(iter(COMING.values())))
+    console().print(table)
 
 
 def _print_networks() -> None:

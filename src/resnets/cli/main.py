@@ -12,7 +12,7 @@ from ..errors import EnvironmentProblem, ResnetsError, safe_text, unknown
 # verb → (file, class, what it does), grouped by what a person wants to do.
 GROUPS: dict[str, dict[str, tuple[str, str, str]]] = {
     "Look": {
-        "list": ("describe", "List", "names of networks, recipes, data sets, protocols"),
+        "list": ("describe", "List", "names of networks, recipes, data sets, protocols, experiments"),
         "describe": (
             "describe",
             "Describe",
@@ -28,11 +28,19 @@ GROUPS: dict[str, dict[str, tuple[str, str, str]]] = {
             "train a network on a data set or a folder of pictures, test it and keep it",
         ),
         "resume": ("train", "Resume", "go on with a run that was stopped or killed"),
-        "analyze": ("analyze", "Analyze", "find a learning rate"),
+        "analyze": (
+            "analyze",
+            "Analyze",
+            "find a learning rate; responses, lesions, paths, gradients, cost of networks; shorten one",
+        ),
+    },
+    "Reproduce": {
+        "reproduce": ("reproduce", "Reproduce", "a table or figure of the literature, published numbers beside ours"),
     },
     "Use": {
         "evaluate": ("use", "Evaluate", "test a model: errors, figures per class, confusion matrix"),
         "predict": ("predict", "Predict", "name what is on pictures, with probabilities"),
+        "explain": ("explain", "Explain", "where on a picture a network sees a class"),
         "benchmark": ("benchmark", "Benchmark", "time every engine on this machine, accuracy beside speed"),
         "report": ("report", "Report", "a run or a test as one page, several as a comparison"),
     },

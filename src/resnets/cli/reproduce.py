@@ -1,0 +1,138 @@
+"""`reproduce`: a table or figure of the literature, the published numbers beside ours."""
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from tyro.conf import Positional, arg
+
+from ..errors import EnvironmentProblem, UsageError
+from .verb import Verb, console, print_json
+
+_SHOWN = 20  # updates between two lines of progress, at least
+
+
+@dataclass(frozen=True)
+class Reproduce(Verb):
+    """Run an experiment of the literature, and report the published numbers beside ours.
+
+    The plan comes first. With --budget every row gets as many updates as fit, and the report says so; `full` is the
+    paper's own protocol. A run that is done is never repeated, a stopped one goes on; processes that share --out share
+    the runs.
+
+    examples: resnets reproduce figure-1 --data digits --budget 3min; resnets reproduce table-6 --only "ResNet 20";
+    resnets list experiments
+    """
+
+    name: Positional[Annotated[str, arg(help="an experiment, or all", metavar="NAME")]]
+    data: Annotated[str, arg(help="in place of the paper's data: a name, a folder; default: the paper's")] = ""
+    budget: Annotated[str, arg(help="time for all of it: 10min, 2h, or full")] = "full"
+    updates: Annotated[int, arg(help="so many updates for every run, 0: as the budget says")] = 0
+    seeds: Annotated[int, arg(help="runs per row; default: the paper's with full, else 1")] = 0
+    only: Annotated[tuple[str, ...], arg(help="rows by their label; default: all")] = ()
+    miniature: Annotated[bool, arg(help="ImageNet in small: --data is a folder of photographs")] = False
+    devices: Annotated[str, arg(help="a process on each, as cuda:0,cuda:1 or cpu,cpu")] = ""
+    workers: Annotated[int | None, arg(help="processes that decode pictures; changes nothing but speed")] = None
+    out: Annotated[Path, arg(help="where runs and reports lie")] = Path("runs/reproduce")
+    plan: Annotated[bool, arg(help="print the plan and stop")] = False
+    json: Annotated[bool, arg(help="print one object; progress goes to standard error")] = False
+
+    def run(self) -> int:
+        """Plan, run, report."""
+        from ..experiments import reporting
+        from ..experiments.catalogue import EXPERIMENTS, experiment
+
+        names = list(EXPERIMENTS) if self.name == "all" else [self.name]
+        if self.updates < 0 or self.seeds < 0:
+            raise UsageError("--updates and --seeds must be at least 0")
+        chosen = [experiment(name).only(list(self.only)) for name in names]
+        helpers = self._helpers()
+        told, written = list[Any](), list[tuple[str, str]]()
+        for one in chosen:
+            facts = self._one(one, share=len(chosen))
+            told.append(facts)
+            written.append((one.name, one.title))
+        if any(helper.wait() for helper in helpers):
+            raise EnvironmentProblem("a process on another device failed; see its own message")
+        if self.name == "all" and not self.plan:
+            page = reporting.index(written, self.out)
+            console(to_stderr=self.json).print(f"index   {page}")
+        if self.json:
+            print_json(told[0] if self.name != "all" else {"experiments": told})
+        return 0
+
+    def _one(self, experiment: Any, share: int) -> dict[str, Any]:
+        """Plan, run and report one experiment, which has its share of the budget."""
+        from ..experiments import reporting
+        from ..experiments.planning import schedule
+        from ..experiments.running import outcomes, run
+        from ..experiments.speed import remembered, speed
+
+        out = console(to_stderr=self.json)
+        known = speed if self.plan else remembered(self.out)
+        planned = schedule(experiment, self._wish(experiment, share), known)
+        for line in reporting.announced(planned):
+            out.print(line)
+        if self.plan:
+            return {"experiment": experiment.name, "runs": len(planned.jobs), "seconds": round(planned.seconds)}
+        shown = dict[str, int]()
+        for happening in run(planned, self.out / "runs", self.workers):
+            if line := _progress(happening, shown):
+                out.print(line)
+        found = outcomes(planned, self.out / "runs")
+        page = reporting.write(
+            reporting.made(planned, found, self.out / "runs"), planned, found, self.out / experiment.name
+        )
+        out.print(f"report  {page}")
+        return reporting.facts(planned, found) | {"report": str(page)}
+
+    def _wish(self, experiment: Any, share: int) -> Any:
+        from ..experiments.experiment import seconds_of
+        from ..experiments.miniature import miniature
+        from ..experiments.planning import Wish
+
+        data, small = self.data, self.miniature and experiment.data == "imagenet"
+        if small:
+            data = str(miniature(Path(self.data), self.out / "miniature"))
+        seconds = seconds_of(self.budget)
+        return Wish(data, seconds / share if seconds else None, self.seeds, self.updates, small)
+
+    def _helpers(self) -> list["subprocess.Popen[bytes]"]:
+        """The same command on every device but the first, which this process has."""
+        first, *others = self.devices.split(",") if self.devices else [""]
+        if first:
+            os.environ["RESNETS_DEVICE"] = first.strip()
+        given = sys.argv[1:]
+        if "--devices" in given:
+            place = given.index("--devices")
+            given = [*given[:place], *given[place + 2 :]]
+        given = [argument for argument in given if not argument.startswith("--devices=") and argument != "--json"]
+        return [
+            subprocess.Popen(  # noqa: S603 - this very command
+                [sys.executable, "-m", "resnets", *given],
+                env={**os.environ, "RESNETS_DEVICE": device.strip()}, stdout=subprocess.DEVNULL,
+            )
+            for device in others
+        ]  # fmt: skip
+
+
+def _progress(happening: Any, shown: dict[str, int]) -> str:
+    """A line now and then: where a run is, and what it came to."""
+    from ..record import Result
+    from ..training.train import Step
+
+    job, event = happening.job, happening.event
+    name = f"{job.row.label}, seed {job.recipe.seed}"
+    if event is None:
+        return "" if shown.setdefault(name, -1) == -2 else shown.update({name: -2}) or f"{name}: another process has it"
+    if isinstance(event, Result):
+        return f"{name}: {event}"
+    if isinstance(event, Step) and event.update - shown.get(name, 0) >= max(
+        _SHOWN, (job.recipe.training.updates or job.whole) // 10
+    ):
+        shown[name] = event.update
+        return f"{name}: update {event.update}, loss {event.loss:.3f}"
+    return ""

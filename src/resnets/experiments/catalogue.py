@@ -1,0 +1,41 @@
+"""The names of all experiments; each is imported when it is asked for."""
+
+import importlib
+
+from ..errors import UsageError, unknown
+from .experiment import Experiment
+
+# name → file and what it shows
+EXPERIMENTS: dict[str, tuple[str, str]] = {
+    "figure-1": ("figure_1", "he2015: a deeper plain net has higher training error"),
+    "figure-4": ("figure_4", "he2015: plain and residual nets of 18 and 34 layers on ImageNet, curves"),
+    "figure-5": ("figure_5", "he2015: the cost of the two residual units"),
+    "figure-6": ("figure_6", "he2015: plain and residual nets on CIFAR-10, curves"),
+    "figure-7": ("figure_7", "he2015: deviations of layer responses"),
+    "table-1": ("table_1", "he2015: architectures for ImageNet and their cost, with VGG"),
+    "table-2": ("table_2", "he2015: plain against residual, 18 and 34 layers, ImageNet, 10 crops"),
+    "table-3": ("table_3", "he2015: ImageNet validation, 10 crops, options A to C"),
+    "table-4": ("table_4", "he2015: ImageNet validation, single models, fully convolutional at five scales"),
+    "table-5": ("table_5", "he2015: ensembles on ImageNet"),
+    "table-6": ("table_6", "he2015: CIFAR-10, 20 to 1202 layers"),
+    "identity-figure-1": ("identity_figure_1", "he2016: 1001 layers, original and pre-activation units, curves"),
+    "identity-table-1": ("identity_table_1", "he2016: variants of the shortcut, 110 layers"),
+    "identity-table-2": ("identity_table_2", "he2016: where BN and ReLU stand, units a to e"),
+    "identity-table-3": ("identity_table_3", "he2016: original against pre-activation units, CIFAR-10 and -100"),
+    "identity-table-4": ("identity_table_4", "he2016: state of the art on CIFAR"),
+    "identity-table-5": ("identity_table_5", "he2016: ImageNet, 152 and 200 layers"),
+    "highway": ("highway", "Srivastava et al. 2015: highway nets on CIFAR-10"),
+    "lesions": ("lesions", "Veit et al. 2016: units removed from a trained net"),
+    "shuffling": ("shuffling", "Veit et al. 2016: units shuffled in a trained net"),
+    "paths": ("paths", "Veit et al. 2016: lengths of paths and their gradients"),
+}
+COMING = {f"table-{number}": "comes with detection" for number in range(7, 15)}
+
+
+def experiment(name: str) -> Experiment:
+    """The experiment called NAME. Raises UsageError for an unknown one, and for one that is yet to come."""
+    if name in COMING:
+        raise UsageError(f"{name} {COMING[name]}; there are {', '.join(EXPERIMENTS)}")
+    if name not in EXPERIMENTS:
+        raise unknown("experiment", name, EXPERIMENTS)
+    return importlib.import_module(f".{EXPERIMENTS[name][0]}", __package__).EXPERIMENT

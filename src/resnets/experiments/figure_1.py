@@ -1,0 +1,29 @@
+"""He2015 figure 1: on CIFAR-10 a plain net of 56 layers has higher training error than one of 20, and so test error."""
+
+from .experiment import Experiment, Row
+from .published import table
+
+_READ = {row["model"]: row["error_approx"] for row in table("he2015.F6_plain")["rows"] if "error_approx" in row}
+_OTHERS = {row["model"]: row for row in table("plain.reimplementations")["rows"]}
+
+
+def plain(layers: int) -> Row:
+    """A plain net of so many layers; no number is printed in the paper, those here are read off its figure."""
+    name = f"plain-{layers}"
+    others = {source: _OTHERS[name][source] for source in ("amartyn", "fish145")} if name in _OTHERS else {}
+    published = {"top1": _READ[name]} if name in _READ else {}
+    note = "read off the figure" if published else "above 60 %, not displayed"
+    return Row(name, f"cifar_plain{layers}", published, others, note=note, failed=not published)
+
+
+EXPERIMENT = Experiment(
+    "figure-1",
+    "Degradation: plain nets of 20 and 56 layers on CIFAR-10 (he2015 figure 1)",
+    ("he2015.F6_plain", "plain.reimplementations"),
+    data="cifar10",
+    recipe="cifar-2015",
+    rows=(plain(20), plain(56)),
+    band=1.5,
+    draws="curves",
+    notes=("The claim is on training error: 56 layers above 20.",),
+)

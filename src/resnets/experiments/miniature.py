@@ -1,0 +1,29 @@
+"""A miniature of ImageNet in its real layout: a handful of photographs, the same for training and validation."""
+
+import re
+from pathlib import Path
+
+from ..errors import DataError, UsageError, safe_text
+
+_NAME = re.compile(r"(n\d{8})_.*\.jpe?g", re.IGNORECASE)
+
+
+def miniature(photographs: Path, out: Path) -> Path:
+    """OUT with train/CLASS/ and val/CLASS/ of links to PHOTOGRAPHS, whose names begin with their class, as n01440764_…
+
+    Raises DataError where there are none.
+    """
+    if not photographs.is_dir():
+        raise UsageError(
+            f"{safe_text(str(photographs))} is no folder; --miniature takes --data with n…_….JPEG photographs"
+        )
+    found = [(path, match[1]) for path in sorted(photographs.iterdir()) if (match := _NAME.fullmatch(path.name))]
+    if not found:
+        raise DataError(f"{safe_text(str(photographs))} holds no photographs called n01440764_….JPEG")
+    for part in ("train", "val"):
+        for path, name in found:
+            place = out / part / name / path.name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            if not place.exists():
+                place.symlink_to(path.resolve())
+    return out

@@ -1,0 +1,215 @@
+"""From an experiment, data and a budget to runs: which, how long, and what is left out."""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from ..analysis.complexity import complexity
+from ..data.cifar import find_cifar
+from ..data.course import batches_per_epoch
+from ..data.datasets import Holdout, open_dataset
+from ..errors import DataError, UsageError, safe_text
+from ..families import name_of
+from ..families import network as network_called
+from ..plan import plan
+from ..recipe import Recipe, as_json, change
+from ..start import holdout
+from .experiment import Experiment, Row
+from .speed import speed
+
+_USED = 0.75  # of a budget that updates may take; the rest is for tests, saving and what estimates do not see
+_TEST = 0.1  # of a budget that the test of one row may take
+_MINIATURE = {"updates": 20, "batch_size": 8}  # a run of a miniature
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run: a row, a seed, its recipe, how many updates the whole protocol has, and about how long it takes."""
+
+    row: Row
+    recipe: Recipe
+    whole: int
+    seconds: float
+
+    @property
+    def folder(self) -> str:
+        """The name of its run: the same run of any experiment has the same one."""
+        facts = json.loads(json.dumps(as_json(self.recipe)))
+        facts |= {"seed": 0, "reasons": [], "data": Path(self.recipe.data).name}
+        facts["training"] |= {"precision": "", "kernels": ""}
+        digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:10]
+        name = f"{name_of(self.recipe.network)}-{Path(self.recipe.data).name}-{self.recipe.training.updates}"
+        return f"{safe_text(name)}-{digest}/seed-{self.recipe.seed}"
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """What an experiment does here: its runs, what was left out and why, and what makes it another than the paper's."""
+
+    experiment: Experiment
+    jobs: tuple[Job, ...]
+    left_out: dict[str, str]
+    reasons: tuple[str, ...]
+
+    @property
+    def seconds(self) -> float:
+        """About how long all of it takes in one process."""
+        return sum(job.seconds for job in self.jobs)
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the user wants: his data in place of the paper's, seconds (None: the paper's own length), seeds, updates."""
+
+    data: str = ""
+    budget: float | None = None
+    seeds: int = 0
+    updates: int = 0
+    miniature: bool = False
+
+
+def schedule(experiment: Experiment, wish: Wish, known: Callable[[Recipe], float] = speed) -> Schedule:
+    """The runs of EXPERIMENT under a WISH; KNOWN(recipe) answers seconds per image and multiply-add here.
+
+    With a budget every row has one seed and as many updates as fit; rows whose test alone would take too much of it,
+    and rows without data, are left out. Raises UsageError where the budget is too small for one update of each row,
+    DataError where no row has data.
+    """
+    asked = [row for row in experiment.rows if row.network]
+    if not asked:
+        return Schedule(experiment, (), {}, ())
+    limited = wish.budget is not None or wish.updates or wish.miniature
+    seeds = wish.seeds or (1 if limited else experiment.seeds)
+    recipes = [(row, _recipe(experiment, row, wish)) for row in asked]
+    cheapest = min((recipe for _, recipe in recipes), key=_cost)
+    recipes, left_out = _with_data(experiment, recipes, seeds)
+    per = known(cheapest)
+    recipes, costly = _affordable(recipes, wish.budget, per)
+    total = seeds * per * sum(_cost(recipe) for _, recipe in recipes)
+    updates = wish.updates or (_MINIATURE["updates"] if wish.miniature else 0)
+    if wish.budget is not None:
+        updates = int(_USED * wish.budget / total)
+        if updates < 1:
+            raise UsageError(
+                f"the budget is too small for one update of each of {len(recipes)} rows, which takes about "
+                f"{total / _USED:.0f} s here; give more, or fewer rows with --only"
+            )
+    jobs = list[Job]()
+    for seed in range(seeds):
+        for row, recipe in sorted(recipes, key=lambda pair: _cost(pair[1])):
+            whole = _length(recipe)
+            made = _shortened(change(recipe, seed=recipe.seed + seed), whole, min(updates or whole, whole))
+            jobs.append(Job(row, made, whole, per * _cost(made) * made.training.updates))
+    return Schedule(experiment, tuple(jobs), left_out | costly, tuple(_reasons(jobs, wish, experiment, seeds)))
+
+
+def _recipe(experiment: Experiment, row: Row, wish: Wish) -> Recipe:
+    """The recipe of a row on the user's data, which stands for the experiment's own, not for another that a row has."""
+    network: Any = network_called(row.network)
+    if row.unit:
+        network = replace(network, unit=replace(network.unit, **row.unit))
+    own = row.data or experiment.data
+    data = wish.data if wish.data and own == experiment.data else own
+    small = {"batch_size": _MINIATURE["batch_size"]} if wish.miniature else {}
+    fast = {} if wish.budget is None and not wish.updates else {"precision": "auto"}
+    return plan(data, network, row.recipe or experiment.recipe, **{**fast, **small, **row.changes})
+
+
+@cache
+def _counts(data: str, rule: Holdout) -> tuple[int, int]:
+    """Images for training, and for testing."""
+    dataset = open_dataset(data, rule)
+    return len(dataset.train), len(dataset.test or dataset.val or dataset.train)
+
+
+def _with_data(
+    experiment: Experiment, recipes: list[tuple[Row, Recipe]], seeds: int
+) -> tuple[list[tuple[Row, Recipe]], dict[str, str]]:
+    """The rows whose data is there, and the others with the reason. Raises DataError where there are no others."""
+    kept, left_out = list[tuple[Row, Recipe]](), dict[str, str]()
+    for row, recipe in recipes:
+        try:
+            _counts(recipe.data, holdout(recipe))
+            kept.append((row, recipe))
+        except (DataError, UsageError) as error:
+            left_out[row.label] = str(error)
+    if not kept and experiment.data == "imagenet":
+        per = speed(min((recipe for _, recipe in recipes), key=_cost))
+        days = seeds * per * sum(_cost(recipe) * (recipe.training.updates or 450_000) for _, recipe in recipes) / 86400
+        raise DataError(
+            f"{experiment.name} needs ImageNet: get ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar and the devkit "
+            "from image-net.org, unpack them as train/CLASS/*.JPEG and val/, and give --data DIR. The whole would take "
+            f"about {days:,.0f} days here; --miniature runs every row on 100 photographs"
+        )
+    if not kept:
+        raise DataError(next(iter(left_out.values())))
+    return kept, left_out
+
+
+def _cost(recipe: Recipe) -> float:
+    """Multiply-adds of one update's images, forward."""
+    return recipe.training.batch_size * complexity(replace(recipe.network, size=recipe.size)).multiply_adds
+
+
+def _affordable(
+    recipes: list[tuple[Row, Recipe]], budget: float | None, per: float
+) -> tuple[list[tuple[Row, Recipe]], dict[str, str]]:
+    """The rows whose test a budget allows, and the others with the reason; at least one row is kept."""
+    if budget is None:
+        return recipes, {}
+    least, kept, left_out = min(_cost(recipe) for _, recipe in recipes), list[tuple[Row, Recipe]](), dict[str, str]()
+    for row, recipe in recipes:
+        images = _counts(recipe.data, holdout(recipe))[1]
+        seconds = per * _cost(recipe) / recipe.training.batch_size * images / 3  # forward only
+        if seconds <= _TEST * budget or _cost(recipe) == least:
+            kept.append((row, recipe))
+        else:
+            left_out[row.label] = f"its test alone takes about {seconds:.0f} s here"
+    return kept, left_out
+
+
+def _length(recipe: Recipe) -> int:
+    """Updates of the paper's own protocol."""
+    training = recipe.training
+    return training.updates or training.epochs * batches_per_epoch(
+        _counts(recipe.data, holdout(recipe))[0], training.batch_size
+    )
+
+
+def _shortened(recipe: Recipe, whole: int, updates: int) -> Recipe:
+    """RECIPE with so many UPDATES in place of WHOLE; what stands at an update moves with the length."""
+    training = recipe.training
+    if updates == whole:
+        return recipe
+    marks = [m / whole for m in training.milestones] or [m / training.epochs for m in training.milestone_epochs]
+    warm = training.warmup_updates * updates / whole
+    return change(
+        recipe, updates=updates, epochs=0, milestones=tuple(max(1, round(mark * updates)) for mark in marks),
+        milestone_epochs=(), warmup_updates=max(1, round(warm)) if warm else 0,
+    )  # fmt: skip
+
+
+def _reasons(jobs: Sequence[Job], wish: Wish, experiment: Experiment, seeds: int) -> list[str]:
+    """Why the figures are not the paper's protocol."""
+    found, first = list[str](), jobs[0]
+    updates = first.recipe.training.updates
+    if wish.miniature:
+        found.append(f"a miniature: the same few photographs for training and testing, {updates} updates of 8")
+    elif updates and updates < first.whole:
+        found.append(f"{updates:,} of {first.whole:,} updates")
+    if wish.data and not is_papers(wish.data, experiment.data) and not wish.miniature:
+        found.append(f"{safe_text(Path(wish.data).name)} in place of {experiment.data}")
+    if seeds < experiment.seeds:
+        found.append(f"{seeds} of {experiment.seeds} seeds")
+    return found
+
+
+def is_papers(data: str, name: str) -> bool:
+    """Whether DATA, a name or a folder, is the papers' data set called NAME."""
+    if data == name or not Path(data).is_dir():
+        return data == name
+    return name == "imagenet" or find_cifar(Path(data)) is not None

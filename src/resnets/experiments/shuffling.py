@@ -1,0 +1,30 @@
+"""Veit et al. 2016, section 4.1: units of a stage in another order; the error rises smoothly with the disorder."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .experiment import Experiment, Part
+
+
+def _study(found: Sequence[Any], out: Path) -> list[Part]:
+    from ..analysis.lesions import lesions, picture
+    from .subjects import finished, subjects
+
+    values = {
+        subject.label: lesions(subject.model, subject.batches, kinds=("shuffled",))
+        for subject in subjects(finished(out))
+    }
+    head = ("network", "Kendall's tau", "error, mean", "lowest", "highest", "draws")
+    lines = [
+        (label, f"{row.tau:+.2f}", f"{row.mean:.1f}", f"{row.span[0]:.1f}", f"{row.span[1]:.1f}", len(row.errors))
+        for label, value in values.items()
+        for row in value.shuffled
+    ]
+    told = ("Only units of the same stage change places, and none that changes the size; errors in percent.",)
+    return [Part("Units in another order", (head, *lines), picture(values), told)]
+
+
+EXPERIMENT = Experiment(
+    "shuffling", "Units of a trained network in another order (Veit et al. 2016)", ("veit.lesion",), study=_study
+)

@@ -1,0 +1,69 @@
+"""Trained networks that an analysis looks at: finished runs, and published weights where they are at hand."""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .. import bundle
+from ..analysis.sample import drawn
+from ..errors import DataError
+from ..record import model_folder, read_recipe, read_result
+from ..start import opened
+from ..testing import ForeignModel, Test, prepared
+from .running import Outcome
+
+IMAGES = 1000  # of a sample of the test images
+# Weights of akamaster/pytorch_resnet_cifar10, in RESNETS_DATA/weights.
+_PUBLISHED = {"cifar_resnet20": "resnet20-12fca82f.th", "cifar_resnet32": "resnet32-d509ac18.th"}
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A network with its weights, and a sample of test images as it sees them."""
+
+    label: str
+    model: Any
+    batches: list[Any]
+    trained: str
+
+
+def subjects(runs: Sequence[tuple[str, Path]], images: int = IMAGES) -> list[Subject]:
+    """The networks of RUNS (label, folder) and the published ones. Raises DataError where there are none."""
+    found = [*(_of_run(label, run, images) for label, run in runs), *_published(images)]
+    if not found:
+        raise DataError(
+            "there is no trained network to look at: set RESNETS_DATA to a folder with weights/ and CIFAR-10, or run "
+            "figure-6 first, with the same --out"
+        )
+    return found
+
+
+def runs_of(found: Sequence[Outcome]) -> list[tuple[str, Path]]:
+    """The first run of every row that was run."""
+    return [(outcome.row.label, outcome.runs[0]) for outcome in found if outcome.runs]
+
+
+def finished(out: Path) -> list[tuple[str, Path]]:
+    """Every run with the first seed below OUT that has a result."""
+    results = [(run, read_result(run)) for run in sorted(out.glob("*/seed-0"))]
+    return [(f"{result.network}, {result.updates:,} updates", run) for run, result in results if result]
+
+
+def _of_run(label: str, run: Path, images: int) -> Subject:
+    made, recipe = bundle.load(model_folder(run)), read_recipe(run)
+    dataset = opened(recipe)
+    batches = drawn(dataset.test or dataset.val or dataset.train, made.preprocessing, images)
+    return Subject(label, made.model(), batches, f"{recipe.training.updates:,} updates")
+
+
+def _published(images: int) -> Iterator[Subject]:
+    root = Path(os.environ.get("RESNETS_DATA", ""))
+    for name, file in _PUBLISHED.items():
+        if (root / "weights" / file).is_file():
+            model = ForeignModel(name, str(root / "weights" / file))
+            trial = prepared([model], str(root), Test())
+            made = trial.bundles[0]
+            batches = drawn(trial.source, made.preprocessing, images)
+            yield Subject(f"{name}, published weights", made.model(), batches, "to the end, by akamaster")

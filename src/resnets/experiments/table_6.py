@@ -1,0 +1,33 @@
+"""He2015 table 6: test error on CIFAR-10 of 20 to 1202 layers, and the gap between training and test error."""
+
+from .experiment import Experiment, Row
+from .published import lookup, table
+
+
+def _row(row: dict[str, object]) -> Row:
+    own, layers = row["model"] == "ResNet", row.get("layers", "")
+    others = lookup("akamaster.cifar", "model", f"ResNet{layers}") | lookup("gcr.cifar", "model", f"ResNet{layers}")
+    spread = f"best of {row['runs']}; {row['mean']} ± {row['std']}" if "runs" in row else ""
+    return Row(
+        f"{row['model']} {layers}".strip(),
+        f"cifar_resnet{layers}" if own else "",
+        {"top1": float(str(row["error"]))},
+        others if own else {},
+        note=spread,
+    )
+
+
+_DROPPED = tuple(
+    Row(f"ResNet {layers}, stochastic depth", f"cifar_resnet{layers}_stochastic_depth", published, note=note)
+    for layers, published, note in ((110, {}, ""), (1202, {"top1": 4.91}, "arXiv:1603.09382, its own recipe"))
+)
+EXPERIMENT = Experiment(
+    "table-6",
+    "CIFAR-10, 20 to 1202 layers (he2015 table 6)",
+    ("he2015.T6", "akamaster.cifar", "gcr.cifar", "stochastic_depth"),
+    data="cifar10",
+    recipe="cifar-2015",
+    rows=(*map(_row, table("he2015.T6")["rows"]), *_DROPPED),
+    seeds=5,
+    draws="curves",
+)

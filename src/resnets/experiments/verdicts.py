@@ -1,0 +1,67 @@
+"""Ours beside the published: the rows of a report's table, and what each comes to."""
+
+from ..report.tables import seeds_summary
+from .planning import Schedule
+from .running import Outcome
+
+HEAD = ("", "figure", "published", "others", "ours", "training error", "gap", "runs", "updates", "verdict")
+_FAILED = 20.0  # percent above which he2016 calls a run a failure
+
+
+def rows(schedule: Schedule, found: list[Outcome]) -> list[tuple[str, ...]]:
+    """A line per row and figure of an experiment; errors in percent."""
+    lines = []
+    for outcome in found:
+        names = dict.fromkeys([*outcome.row.published, *outcome.figures]) or ["top1"]
+        for name in names:
+            lines.append(_line(schedule, outcome, name))
+    return lines
+
+
+def _line(schedule: Schedule, outcome: Outcome, name: str) -> tuple[str, ...]:
+    row, errors = outcome.row, outcome.figures.get(name, [])
+    published = f"{row.published[name]:g}" if name in row.published else ("fail" if row.failed else "–")
+    others = ", ".join(f"{value:g} ({source})" for source, value in row.others.items()) if name == "top1" else ""
+    trained = sum(outcome.training) / len(outcome.training) if outcome.training else None
+    gap = f"{sum(errors) / len(errors) - trained:+.2f}" if errors and trained is not None and name == "top1" else ""
+    length = f"{outcome.updates:,} of {outcome.whole:,}" if errors else ""
+    return (
+        row.label,
+        f"{name} error",
+        f"{published} ({row.note})" if row.note and name == next(iter(row.published), name) else published,
+        others,
+        ours(errors),
+        "" if trained is None else f"{trained:.2f}",
+        gap,
+        str(len(errors)) if errors else "",
+        length,
+        verdict(schedule, outcome, name),
+    )
+
+
+def ours(errors: list[float]) -> str:
+    """Mean ± deviation of several runs, or the one error."""
+    if not errors:
+        return ""
+    figures = seeds_summary(errors)
+    spread = f" ± {figures['deviation']:.2f}" if figures["deviation"] is not None else ""
+    return f"{figures['mean']:.2f}{spread}"
+
+
+def verdict(schedule: Schedule, outcome: Outcome, name: str) -> str:
+    """What a figure comes to: within the band, better, short, not comparable because …, or not run."""
+    row, errors = outcome.row, outcome.figures.get(name, [])
+    if not errors:
+        reason = schedule.left_out.get(row.label)
+        return f"not run: {reason}" if reason else "published only" if not (row.network or row.members) else "not run"
+    if schedule.reasons:
+        return f"not comparable: {'; '.join(schedule.reasons)}"
+    mean, band = sum(errors) / len(errors), schedule.experiment.band
+    if row.failed and name not in row.published:
+        return "fails, as published" if mean > _FAILED else "does not fail here"
+    if name not in row.published:
+        return "no published figure"
+    distance = mean - row.published[name]
+    if abs(distance) <= band:
+        return f"within the band of {band:g} points"
+    return f"better by {-distance:.2f}" if distance < 0 else f"short by {distance:.2f}"

@@ -1,0 +1,268 @@
+"""Experiments: values that load, plans that fit a budget, runs that are shared, reports that say what they are."""
+
+import json
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+
+from resnets.cli.main import main
+from resnets.errors import DataError, UsageError
+from resnets.experiments import curves, planning, published, reporting, running, verdicts
+from resnets.experiments import speed as speeds
+from resnets.experiments.catalogue import COMING, EXPERIMENTS, experiment
+from resnets.experiments.experiment import Experiment, Row, seconds_of
+from resnets.experiments.planning import Wish, schedule
+from resnets.families import network
+from resnets.files import Log
+
+NANOSECOND = 1e-9
+
+
+def speed(recipe):
+    return NANOSECOND
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_experiment_loads_and_names_what_exists(name):
+    found = experiment(name)
+    assert found.name == name
+    labels = [row.label for row in found.rows]
+    assert len(labels) == len(set(labels))
+    for row in found.rows:
+        assert row.published.keys() <= {"top1", "top5"}
+        assert all(0 < value < 100 for value in (*row.published.values(), *row.others.values()))
+        if row.network:
+            network(row.network)
+        assert set(row.members) <= set(labels)
+    assert all(found.origins)
+
+
+def test_published_numbers_are_those_of_the_papers():
+    rows = {row.label: row for row in experiment("table-6").rows}
+    assert rows["ResNet 20"].published == {"top1": 8.75}
+    assert rows["ResNet 110"].published == {"top1": 6.43}
+    assert "6.61 ± 0.16" in rows["ResNet 110"].note
+    assert rows["ResNet 56"].others == {"akamaster": 6.61, "gcr": 6.94}
+    assert rows["FitNet 19"].network == ""
+    assert "arXiv" in published.origin("stochastic_depth") or "1603.09382" in published.origin("stochastic_depth")
+    assert published.origin("veit.share_19_35").endswith("recalled, not checked")
+    units = {row.label: row for row in experiment("identity-table-2").rows}
+    assert (units["e full pre-activation, 164"].network, units["e full pre-activation, 164"].published) == (
+        "cifar_preresnet164", {"top1": 5.46},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("10min", 600), ("2h", 7200), ("90s", 90), ("1.5h", 5400), ("full", None)]
+)
+def test_budgets(text, seconds):
+    assert seconds_of(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "10", "min", "-1h", "0s", "ten min", "1e3s"])
+def test_what_is_no_budget(text):
+    with pytest.raises(UsageError, match="is no budget"):
+        seconds_of(text)
+
+
+def test_a_budget_gives_every_row_the_same_updates_and_moves_the_drops():
+    found = schedule(experiment("figure-1"), Wish("digits", 60.0), lambda recipe: 1e-10)
+    lengths = {job.recipe.training.updates for job in found.jobs}
+    assert len(lengths) == 1
+    (updates,) = lengths
+    assert 1 <= updates < 64_000
+    assert found.seconds == pytest.approx(0.75 * 60, rel=0.05)
+    job = found.jobs[0]
+    assert job.recipe.training.milestones == (round(updates / 2), round(0.75 * updates))
+    assert [job.row.label for job in found.jobs] == ["plain-20", "plain-56"]
+    assert found.reasons == (f"{updates:,} of 64,000 updates", "digits in place of cifar10")
+
+
+def test_without_a_budget_it_is_the_paper_s_protocol():
+    found = schedule(experiment("table-6").only(["ResNet 20"]), Wish("digits"), speed)
+    assert [job.recipe.seed for job in found.jobs] == [0, 1, 2, 3, 4]
+    assert {job.recipe.training.updates for job in found.jobs} == {64_000}
+    assert found.jobs[0].recipe.training.precision == "fp32"
+    assert found.reasons == ("digits in place of cifar10",)
+
+
+def test_the_same_command_plans_the_same_runs(tmp_path, monkeypatch):
+    measured = iter([1e-10, 9e-10])
+    monkeypatch.setattr(speeds, "speed", lambda recipe: next(measured))
+    first, again = (
+        schedule(experiment("figure-1"), Wish("digits", 60.0), speeds.remembered(tmp_path)) for _ in range(2)
+    )
+    assert [job.folder for job in first.jobs] == [job.folder for job in again.jobs]
+    assert next(measured) == 9e-10
+
+
+def test_a_budget_too_small_for_one_update_says_what_it_takes():
+    with pytest.raises(UsageError, match=r"too small for one update of each of \d rows, which takes about"):
+        schedule(experiment("figure-1"), Wish("digits", 0.001), speed)
+
+
+def test_rows_whose_test_would_eat_the_budget_are_left_out():
+    found = schedule(experiment("figure-6"), Wish("digits", 100.0), lambda recipe: 1e-7)
+    assert "ResNet 1202" in found.left_out
+    assert "its test alone takes about" in found.left_out["ResNet 1202"]
+    assert "plain-20" in {job.row.label for job in found.jobs}
+
+
+def test_the_same_run_of_two_experiments_is_one(tmp_path):
+    one, other = (
+        schedule(experiment(name).only(["plain-20"]), Wish("digits", updates=3), speed)
+        for name in ("figure-1", "figure-6")
+    )
+    assert one.jobs[0].folder == other.jobs[0].folder
+    longer = schedule(experiment("figure-1").only(["plain-20"]), Wish("digits", updates=4), speed)
+    assert longer.jobs[0].folder != one.jobs[0].folder
+
+
+SMALL = Experiment(
+    "small", "Two rows", ("he2015.T6",), "digits", "quick",
+    (Row("a", "cifar_resnet8", {"top1": 50.0}), Row("b", "cifar_plain8"), Row("printed", published={"top1": 3.0})),
+    draws="curves",
+)  # fmt: skip
+
+
+@pytest.fixture
+def small(tmp_path):
+    planned = schedule(SMALL, Wish(updates=2), speed)
+    for _ in running.run(planned, tmp_path / "runs"):
+        pass
+    return planned, running.outcomes(planned, tmp_path / "runs"), tmp_path
+
+
+def test_a_report_has_published_ours_and_a_verdict(small):
+    planned, found, out = small
+    page = reporting.write(reporting.made(planned, found, out / "runs"), planned, found, out / "small")
+    text = (out / "small/report.md").read_text()
+    assert "| a | top1 error | 50 |" in text
+    assert "not comparable: 2 of" in text
+    assert "published only" in text
+    assert (out / "small/figure-2.svg").read_text().lstrip().startswith("<?xml")
+    html = page.read_text()
+    assert "<table>" in html
+    assert "data:image/svg+xml;base64," in html
+    facts = json.loads((out / "small/result.json").read_text())
+    assert [row["row"] for row in facts["rows"]] == ["a", "b", "printed"]
+    assert facts["rows"][0]["ours"]["top1"][0] == found[0].figures["top1"][0]
+    assert list(running.run(planned, out / "runs")) == [], "a run is never repeated"
+
+
+def test_a_training_error_is_reached_at_the_end_of_a_stretch(tmp_path):
+    records = [{"update": n, "mistakes": 128 - n, "images": 128, "rate": 0.1} for n in range(1, 129)]
+    assert curves.training(records, points=64)[:2] == [(2, 100 * 253 / 256), (4, 100 * 249 / 256)]
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    part = curves.reached([running.Outcome(Row("x", "n"), runs=[tmp_path])])
+    assert part.table[1][0] == "x"
+    assert part.table[1][1] == "26"  # of 128 images 102 wrong: below 80 %
+    assert part.table[1][-1] == "127"
+
+
+@pytest.mark.parametrize(
+    ("errors", "row", "said"),
+    [
+        ([8.6, 8.8], Row("x", "n", {"top1": 8.75}), "within the band of 0.5 points"),
+        ([8.0], Row("x", "n", {"top1": 8.75}), "better by 0.75"),
+        ([9.5], Row("x", "n", {"top1": 8.75}), "short by 0.75"),
+        ([25.0], Row("x", "n", failed=True), "fails, as published"),
+        ([12.0], Row("x", "n", failed=True), "does not fail here"),
+        ([12.0], Row("x", "n"), "no published figure"),
+        ([], Row("x", "n"), "not run"),
+        ([], Row("x"), "published only"),
+    ],
+)
+def test_verdicts(errors, row, said):
+    planned = planning.Schedule(replace(SMALL, rows=(row,)), (), {}, ())
+    outcome = running.Outcome(row, figures={"top1": errors} if errors else {})
+    assert verdicts.verdict(planned, outcome, "top1") == said
+    if errors:
+        assert verdicts.verdict(replace(planned, reasons=("r",)), outcome, "top1") == "not comparable: r"
+
+
+def test_mean_and_deviation():
+    assert verdicts.ours([6.0, 7.0, 8.0]) == "7.00 ± 1.00"
+    assert verdicts.ours([6.0]) == "6.00"
+
+
+def test_an_ensemble_is_made_of_the_rows_it_names(tmp_path):
+    both = Row("both", members=("a", "b"), published={"top1": 1.0})
+    planned = schedule(replace(SMALL, rows=(*SMALL.rows[:2], both)), Wish(updates=2), speed)
+    for _ in running.run(planned, tmp_path):
+        pass
+    found = {outcome.row.label: outcome for outcome in running.outcomes(planned, tmp_path)}
+    assert found["both"].runs == [*found["a"].runs, *found["b"].runs]
+    assert len(found["both"].figures["top1"]) == 1
+
+
+def test_two_processes_share_the_runs(tmp_path):
+    command = [
+        sys.executable, "-m", "resnets", "reproduce", "figure-1", "--data", "digits", "--updates", "3",
+        "--only", "plain-20", "--seeds", "3", "--out", str(tmp_path),
+    ]  # fmt: skip
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for _ in range(2)]
+    said = [process.communicate(timeout=120)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    logs = list(tmp_path.glob("runs/*/seed-*/log.jsonl"))
+    assert len(logs) == 3
+    for log in logs:
+        assert [record["update"] for record in Log(log).records() if "rate" in record] == [1, 2, 3]
+    assert 3 <= sum(text.count("test error") for text in said) <= 6, "a process may find that another has just ended"
+    reports = {text.split("report  ")[-1].strip() for text in said}
+    assert reports == {str(tmp_path / "figure-1/report.html")}
+
+
+def test_bad_input_is_one_line_and_leaves_nothing(tmp_path, capsys):
+    out = str(tmp_path / "out")
+    assert main(["reproduce", "table-8", "--out", out]) == 2
+    assert main(["reproduce", "table-66", "--out", out]) == 2
+    assert main(["reproduce", "figure-1", "--data", str(tmp_path / "nowhere"), "--out", out]) in (2, 3)
+    assert main(["reproduce", "figure-1", "--data", "digits", "--budget", "soon", "--out", out]) == 2
+    assert main(["reproduce", "figure-1", "--data", "digits", "--only", "plain-21", "--out", out]) == 2
+    assert main(["reproduce", "table-3", "--out", out]) == 3
+    assert main(["reproduce", "table-3", "--miniature", "--data", str(tmp_path), "--out", out]) == 3
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 7
+    assert "comes with detection" in lines[0]
+    assert "nearest: table-6" in lines[1]
+    assert "get ILSVRC2012_img_train.tar" in lines[5]
+    assert "photographs" in lines[6]
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_plan_alone_runs_nothing(tmp_path, capsys):
+    assert (
+        main(["reproduce", "figure-1", "--data", "digits", "--updates", "2", "--plan", "--out", str(tmp_path / "o")])
+        == 0
+    )
+    said = capsys.readouterr().out
+    assert "2 runs, about" in said
+    assert "plain-56, seed 0: 2 updates" in said
+    assert not (tmp_path / "o").exists()
+
+
+def test_what_is_coming_is_listed(capsys):
+    assert main(["list", "experiments"]) == 0
+    said = capsys.readouterr().out
+    assert "table-7 … table-14" in said
+    assert set(COMING).isdisjoint(EXPERIMENTS)
+    with pytest.raises(UsageError, match="comes with detection"):
+        experiment("table-9")
+
+
+def test_without_any_data_the_first_reason_is_told(tmp_path):
+    with pytest.raises((DataError, UsageError)):
+        schedule(experiment("figure-1"), Wish(str(tmp_path / "nothing")), speed)
+
+
+@pytest.mark.parametrize("name", ["table-1", "figure-5"])
+def test_what_is_computed_needs_no_data(name, tmp_path, capsys):
+    began = time.monotonic()
+    assert main(["reproduce", name, "--out", str(tmp_path), "--json"]) == 0
+    assert time.monotonic() - began < 60
+    text = (tmp_path / name / "report.md").read_text()
+    assert {"table-1": "| resnet152_v1 | 11.3 |", "figure-5": "69,632"}[name] in text
