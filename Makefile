@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test test-slow lint setup clean benchmark
+.PHONY: demo test test-slow lint setup clean benchmark docs
 
 setup: $(STAMP)
 
@@ -28,6 +28,11 @@ test-slow: setup
 benchmark: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[onnx,openvino]'
 	$(BIN)/python -m benchmarks $(GOALS)
+
+docs: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	$(BIN)/python -m sphinx -W --keep-going --quiet docs build/docs
+	@echo build/docs/index.html
 
 lint: setup
 	$(BIN)/ruff check .
