@@ -25,6 +25,7 @@ from .spec import AnyNetwork, Network
 from .start import Cost
 
 _LONG = 20.0  # seconds of a run; compiling and measuring take about two, and save up to a third
+_CLEARLY = 1.15  # times slower than eager ones, so that other work on the machine cannot be the reason
 _IMAGES = 32  # at most, of an update that is measured first
 _QUICK = 2.0  # seconds that an update may take to be measured whole
 _BASE = 700 << 20  # bytes of Python, PyTorch and the loaded libraries
@@ -37,8 +38,8 @@ _SEGMENTS = (2, 4, 8, 16, 32, 64, 128)
 def decided(job: Classification, updates: int) -> tuple[str, Cost]:
     """The kernels of a new run of so many UPDATES, which JOB's model has from now on, and what it costs with them.
 
-    Short runs are not worth the compiler's time, and no kernels are compiled for a card; other runs take what is
-    measured to be faster.
+    Short runs are not worth the compiler's time, and no kernels are compiled for a card; other runs take them where
+    they are not measured to be clearly slower.
     """
     kernels, eager = job.recipe.training.kernels, cost(job, updates)
     if kernels != "auto":
@@ -47,7 +48,7 @@ def decided(job: Classification, updates: int) -> tuple[str, Cost]:
         return "eager", eager
     set_compiled(job.model, True)
     compiled = cost(job, updates)
-    faster = compiled.seconds < eager.seconds
+    faster = compiled.seconds < _CLEARLY * eager.seconds
     set_compiled(job.model, faster)
     return ("compiled", compiled) if faster else ("eager", eager)
 
