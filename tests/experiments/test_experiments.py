@@ -245,6 +245,20 @@ def test_the_plan_alone_runs_nothing(tmp_path, capsys):
     assert not (tmp_path / "o").exists()
 
 
+@pytest.mark.slow
+def test_all_leaves_out_what_has_no_data(tmp_path, capsys, monkeypatch):
+    monkeypatch.delenv("RESNETS_DATA", raising=False)
+    monkeypatch.setattr(speeds, "speed", speed)
+    command = ["reproduce", "all", "--data", "digits", "--updates", "1", "--plan", "--json"]
+    assert main([*command, "--out", str(tmp_path)]) == 0
+    out, err = capsys.readouterr()
+    told = {one["experiment"]: one for one in json.loads(out)["experiments"]}
+    assert set(told) == set(EXPERIMENTS)
+    assert told["table-3"]["skipped"] == "table-3 is for photographs, digits holds small images"
+    assert "table-3 is left out" in err
+    assert told["figure-1"]["runs"] == 2
+
+
 def test_what_is_coming_is_listed(capsys):
     assert main(["list", "experiments"]) == 0
     said = capsys.readouterr().out

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from tyro.conf import Positional, arg
 
-from ..errors import EnvironmentProblem, UsageError
+from ..errors import DataError, EnvironmentProblem, UsageError
 from .verb import Verb, console, print_json
 
 _SHOWN = 20  # updates between two lines of progress, at least
@@ -50,11 +50,8 @@ class Reproduce(Verb):
             raise UsageError("--updates and --seeds must be at least 0")
         chosen = [experiment(name).only(list(self.only)) for name in names]
         helpers = self._helpers()
-        told, written = list[Any](), list[tuple[str, str]]()
-        for one in chosen:
-            facts = self._one(one, share=len(chosen))
-            told.append(facts)
-            written.append((one.name, one.title))
+        told = [self._one(chosen[0], 1)] if self.name != "all" else [self._tried(one, len(chosen)) for one in chosen]
+        written = [(one.name, one.title) for one, facts in zip(chosen, told, strict=True) if "skipped" not in facts]
         if any(helper.wait() for helper in helpers):
             raise EnvironmentProblem("a process on another device failed; see its own message")
         if self.name == "all" and not self.plan:
@@ -63,6 +60,14 @@ class Reproduce(Verb):
         if self.json:
             print_json(told[0] if self.name != "all" else {"experiments": told})
         return 0
+
+    def _tried(self, experiment: Any, share: int) -> dict[str, Any]:
+        """One of all experiments; what it lacks leaves it out."""
+        try:
+            return self._one(experiment, share)
+        except (DataError, UsageError) as error:
+            console(to_stderr=True).print(f"{experiment.name} is left out: {error}")
+            return {"experiment": experiment.name, "skipped": str(error)}
 
     def _one(self, experiment: Any, share: int) -> dict[str, Any]:
         """Plan, run and report one experiment, which has its share of the budget."""

@@ -15,7 +15,7 @@ from ..data.datasets import Holdout, open_dataset
 from ..errors import DataError, UsageError, safe_text
 from ..families import name_of
 from ..families import network as network_called
-from ..plan import plan
+from ..plan import is_small, plan
 from ..recipe import Recipe, as_json, change
 from ..start import holdout
 from .experiment import Experiment, Row
@@ -82,6 +82,8 @@ def schedule(experiment: Experiment, wish: Wish, known: Callable[[Recipe], float
     asked = [row for row in experiment.rows if row.network]
     if not asked:
         return Schedule(experiment, (), {}, ())
+    if experiment.data == "imagenet" and wish.data and is_small(wish.data):
+        raise UsageError(f"{experiment.name} is for photographs, {safe_text(wish.data)} holds small images")
     limited = wish.budget is not None or wish.updates or wish.miniature
     seeds = wish.seeds or (1 if limited else experiment.seeds)
     recipes = [(row, _recipe(experiment, row, wish)) for row in asked]
