@@ -1,6 +1,7 @@
 """A miniature of ImageNet in its real layout: a handful of photographs, the same for training and validation."""
 
 import re
+import shutil
 from pathlib import Path
 
 from ..errors import DataError, UsageError, safe_text
@@ -9,7 +10,7 @@ _NAME = re.compile(r"(n\d{8})_.*\.jpe?g", re.IGNORECASE)
 
 
 def miniature(photographs: Path, out: Path) -> Path:
-    """OUT with train/CLASS/ and val/CLASS/ of links to PHOTOGRAPHS, whose names begin with their class, as n01440764_…
+    """OUT with train/CLASS/ and val/CLASS/ of copies of PHOTOGRAPHS, whose names begin with their class, as n01440764_…
 
     Raises DataError where there are none.
     """
@@ -25,5 +26,5 @@ def miniature(photographs: Path, out: Path) -> Path:
             place = out / part / name / path.name
             place.parent.mkdir(parents=True, exist_ok=True)
             if not place.exists():
-                place.symlink_to(path.resolve())
+                shutil.copyfile(path, place)
     return out

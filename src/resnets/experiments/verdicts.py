@@ -51,6 +51,8 @@ def ours(errors: list[float]) -> str:
 def verdict(schedule: Schedule, outcome: Outcome, name: str) -> str:
     """What a figure comes to: within the band, better, short, not comparable because …, or not run."""
     row, errors = outcome.row, outcome.figures.get(name, [])
+    if not errors and outcome.figures:
+        return "no such figure with so few classes"
     if not errors:
         reason = schedule.left_out.get(row.label)
         return f"not run: {reason}" if reason else "published only" if not (row.network or row.members) else "not run"
