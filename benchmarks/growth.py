@@ -1,14 +1,11 @@
 """`python -m benchmarks.growth`: docs/growth.md, curves of seconds and memory from the newest records of P15."""
 
-import io
 import statistics
 import sys
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-from matplotlib.figure import Figure
-
+from resnets.analysis.pictures import panels, svg
 from resnets.errors import ResnetsError, UsageError
 from resnets.files import write_file
 
@@ -86,9 +83,8 @@ def _table(title: str, rows: list[Point]) -> str:
 
 def picture(found: dict[str, list[Point]]) -> str:
     """A chart per case, seconds (left) and MiB (right, dashed) against the work, both logarithmic, as SVG."""
-    figure = Figure(figsize=(4 * len(found), 3.4), layout="constrained")
-    for place, (title, rows) in enumerate(found.items(), 1):
-        axes = figure.add_subplot(1, len(found), place)
+    figure, places = panels(1, len(found), (4, 3.4))
+    for axes, (title, rows) in zip(places, found.items(), strict=True):
         work = [row[1] for row in rows]
         axes.plot(work, [row[2] for row in rows], "o-", color="C0")
         linear = [rows[0][2] * each / rows[0][1] for each in work]
@@ -98,10 +94,7 @@ def picture(found: dict[str, list[Point]]) -> str:
         memory = axes.twinx()
         memory.plot(work, [max(row[3], 1.0) for row in rows], "s--", color="C1")
         memory.set(yscale="log", ylabel="MiB (dashed)")
-    out = io.StringIO()
-    with matplotlib.rc_context({"svg.hashsalt": "resnets"}):
-        figure.savefig(out, format="svg", metadata={"Date": None})
-    return out.getvalue()
+    return svg(figure)
 
 
 def arithmetic(found: dict[str, list[Point]]) -> list[str]:

@@ -56,7 +56,7 @@ class Training:
     updates after each drop of the rate.
     decay: which parameters decay; "no-norm-bias" exempts BN and biases. ema: decay of the averaged weights that are
     tested and kept, 0 for none. precision: "bf16" computes under autocast, weights stay
-    float32; kernels: "compiled" computes BN, addition and ReLU together. "auto" is the faster one on the machine where
+    float32; kernels: "compiled" computes BN, addition and ReLU together. "auto" is what is faster on the machine where
     the run begins, written into its recipe.json; it differs from the other by rounding only.
     body_lr: factor of the rate for everything but the classifier (fine-tuning). head_epochs: epochs at the start in
     which only the classifier learns and the body stays in eval mode.

@@ -9,7 +9,6 @@ import torch
 from PIL import Image
 
 from resnets import bundle
-from resnets.cli.main import main
 from resnets.data.preprocessing import Preprocessing
 from resnets.families import network
 from resnets.models import create_model
@@ -29,20 +28,9 @@ def folder(tmp_path_factory):
     return place
 
 
-@pytest.fixture
-def call(capsys, tmp_path, monkeypatch):
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        capsys.readouterr()
-        try:
-            code = main([str(argument) for argument in arguments])
-        except SystemExit as stop:
-            code = stop.code
-        out = capsys.readouterr()
-        return code, out.out, out.err
-
-    return run
 
 
 KEYS = {

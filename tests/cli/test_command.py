@@ -18,22 +18,6 @@ NOTHING_HEAVY = (
 )
 
 
-@pytest.fixture
-def call(capsys):
-    """Run the command in this process; answers exit code, standard output, standard error."""
-
-    def run(*arguments):
-        capsys.readouterr()
-        try:
-            code = main([str(argument) for argument in arguments])
-        except SystemExit as stop:
-            code = stop.code
-        out = capsys.readouterr()
-        return code, out.out, out.err
-
-    return run
-
-
 def one_line(err, *words):
     """One line of the form that users see, which holds every word."""
     lines = err.strip().splitlines()

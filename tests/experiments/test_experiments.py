@@ -7,6 +7,7 @@ import time
 from dataclasses import replace
 
 import pytest
+from PIL import Image
 
 from resnets.cli.main import main
 from resnets.errors import DataError, UsageError
@@ -199,6 +200,35 @@ def test_an_ensemble_is_made_of_the_rows_it_names(tmp_path):
     assert len(found["both"].figures["top1"]) == 1
 
 
+def test_an_ensemble_alone_brings_its_members():
+    found = experiment("table-5").only(["ResNet (ILSVRC15)"])
+    assert [row.label for row in found.rows if row.network] == list(found.rows[-1].members)
+
+
+def test_a_folder_of_pictures_is_not_imagenet(tmp_path):
+    for part in ("train", "val"):
+        for name in ("a", "b"):
+            (tmp_path / part / name).mkdir(parents=True)
+            for number in range(3):
+                Image.new("RGB", (8, 8), (number * 40, 0, 0)).save(tmp_path / part / name / f"{number}.png")
+    found = schedule(experiment("table-2"), Wish(str(tmp_path), updates=2), speed)
+    assert f"{tmp_path.name} in place of imagenet" in found.reasons
+
+
+def test_a_process_on_each_device(tmp_path):
+    command = [
+        sys.executable, "-m", "resnets", "reproduce", "figure-1", "--data", "digits", "--updates", "2", "--only",
+        "plain-20", "--seeds", "2", "--devices", "cpu,cpu", "--out", str(tmp_path),
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(list(tmp_path.glob("runs/*/seed-*/result.json"))) == 2
+    assert (tmp_path / "figure-1/report.html").is_file()
+    wrong = subprocess.run([*command[:-3], "cpu,nowhere", *command[-2:]], capture_output=True, text=True, check=False)
+    assert wrong.returncode == 5
+    assert "there is no device 'nowhere'" in wrong.stderr
+
+
 def test_two_processes_share_the_runs(tmp_path):
     command = [
         sys.executable, "-m", "resnets", "reproduce", "figure-1", "--data", "digits", "--updates", "3",
@@ -224,13 +254,15 @@ def test_bad_input_is_one_line_and_leaves_nothing(tmp_path, capsys):
     assert main(["reproduce", "figure-1", "--data", "digits", "--budget", "soon", "--out", out]) == 2
     assert main(["reproduce", "figure-1", "--data", "digits", "--only", "plain-21", "--out", out]) == 2
     assert main(["reproduce", "table-3", "--out", out]) == 3
+    assert main(["reproduce", "figure-1", "--miniature", "--data", "digits", "--out", out]) == 2
     assert main(["reproduce", "table-3", "--miniature", "--data", str(tmp_path), "--out", out]) == 3
     lines = capsys.readouterr().err.strip().splitlines()
-    assert len(lines) == 7
+    assert len(lines) == 8
     assert "comes with detection" in lines[0]
     assert "nearest: table-6" in lines[1]
     assert "get ILSVRC2012_img_train.tar" in lines[5]
-    assert "photographs" in lines[6]
+    assert "--miniature is for experiments on ImageNet" in lines[6]
+    assert "photographs" in lines[7]
     assert not (tmp_path / "out").exists()
 
 

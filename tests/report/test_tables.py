@@ -5,6 +5,7 @@ import math
 
 import pytest
 
+from resnets.evaluation.metrics import interval
 from resnets.families import network
 from resnets.recipe import as_json, change
 from resnets.recipes import recipe
@@ -14,7 +15,6 @@ from resnets.report.tables import (
     confusions,
     differing,
     flat,
-    interval,
     same_but_seed,
     seeds_summary,
     shown_value,

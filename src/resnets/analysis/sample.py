@@ -14,11 +14,10 @@ from ..data.randomness import order
 from ..data.sources import Source
 from ..errors import DataError, UsageError
 from ..evaluation.evaluate import check_bad
-from ..evaluation.metrics import Counts
+from ..evaluation.metrics import Counts, interval
 from ..evaluation.scoring import evaluating
 from ..models.device import device_of, moved
 
-_Z = 1.959964  # of a normal distribution, 95 % within
 _PIXELS = 614_400  # of a batch
 _MAX_BAD = 0.01  # fraction of pictures that may be unreadable
 
@@ -67,11 +66,7 @@ class ErrorRate:
     @property
     def interval(self) -> tuple[float, float]:
         """Percent: the bounds."""
-        share, count, z = self.mistakes / self.images, self.images, _Z
-        middle = share + z * z / (2 * count)
-        half = z * (share * (1 - share) / count + z * z / (4 * count * count)) ** 0.5
-        low, high = ((middle + side) / (1 + z * z / count) for side in (-half, half))
-        return 100 * max(low, 0.0), 100 * min(high, 1.0)
+        return interval(self.mistakes, self.images)
 
     def as_dict(self) -> dict[str, Any]:
         """Mistakes, images, error and its bounds in percent."""

@@ -49,6 +49,8 @@ class Reproduce(Verb):
         if self.updates < 0 or self.seeds < 0:
             raise UsageError("--updates and --seeds must be at least 0")
         chosen = [experiment(name).only(list(self.only)) for name in names]
+        if self.miniature and not any(one.data == "imagenet" for one in chosen):
+            raise UsageError(f"--miniature is for experiments on ImageNet; {self.name} takes --budget")
         helpers = self._helpers()
         told = [self._one(chosen[0], 1)] if self.name != "all" else [self._tried(one, len(chosen)) for one in chosen]
         written = [(one.name, one.title) for one, facts in zip(chosen, told, strict=True) if "skipped" not in facts]

@@ -1,5 +1,6 @@
 """Exact integer counts of right and wrong answers; rates are computed once, at the end."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -119,3 +120,12 @@ class Counts:
 
 def _percent(part: int, whole: int) -> float:
     return round(100 * part / whole, 6) if whole else 0.0
+
+
+def interval(right: int, images: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of a share (Wilson 1927), in percent."""
+    z, p = 1.959964, right / images
+    middle = p + z * z / (2 * images)
+    reach = z * math.sqrt(p * (1 - p) / images + z * z / (4 * images * images))
+    low, high = ((middle + sign * reach) / (1 + z * z / images) for sign in (-1, 1))
+    return 100 * max(low, 0.0), 100 * min(high, 1.0)

@@ -1,12 +1,9 @@
 """Training and test error against updates, drawn like the papers': thin training curves, bold test curves."""
 
-import io
 from collections.abc import Sequence
 from typing import Any
 
-import matplotlib
-from matplotlib.figure import Figure
-
+from ..analysis.pictures import panels, svg
 from ..files import Log
 from .experiment import Part
 from .running import Outcome
@@ -51,8 +48,7 @@ def picture(outcomes: Sequence[Outcome]) -> str:
     drawn = [(outcome.row.label, outcome.runs[0]) for outcome in outcomes if outcome.runs and not outcome.row.members]
     if not drawn:
         return ""
-    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
-    axes = figure.add_subplot()
+    figure, (axes,) = panels(1, 1, (6.4, 4.2))
     highest = 0.0
     for place, (label, run) in enumerate(drawn):
         records, colour = Log(run / "log.jsonl").records(), f"C{place % 10}"
@@ -74,12 +70,4 @@ def picture(outcomes: Sequence[Outcome]) -> str:
     axes.set_title("thin: training error, bold: test error", fontsize=9)
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
-    return as_svg(figure)
-
-
-def as_svg(figure: Figure) -> str:
-    """FIGURE as SVG text, the same for the same data."""
-    out = io.StringIO()
-    with matplotlib.rc_context({"svg.hashsalt": "resnets", "svg.fonttype": "none"}):
-        figure.savefig(out, format="svg", metadata={"Date": None})
-    return out.getvalue()
+    return svg(figure)

@@ -15,7 +15,7 @@ IMAGENET_BAND = 0.4  # points: about three deviations of ResNet-50 over seeds (0
 class Row:
     """A row of a table: what was published of it, and the run that measures the same.
 
-    published: figures in percent by name: "top1", "top5", or "accuracy". others: what other implementations report, by
+    published: errors in percent by name: "top1", "top5". others: what other implementations report, by
     source. network "": only published, not run. changes: fields of the recipe; unit: of the network's unit. protocol:
     of the test. members: labels of the rows whose models are averaged, in place of a run of its own. failed: the paper
     calls it a failure ("fail": error above 20 %).
@@ -62,12 +62,13 @@ class Experiment:
         return [origin(name) for name in self.sources]
 
     def only(self, labels: list[str]) -> "Experiment":
-        """The experiment with the rows called LABELS alone; all where there are none. Raises UsageError."""
+        """The experiment with the rows called LABELS, and what they average; all rows for none. Raises UsageError."""
         known = [row.label for row in self.rows]
         for label in labels:
             if label not in known:
                 raise unknown("row", label, known)
-        return replace(self, rows=tuple(row for row in self.rows if not labels or row.label in labels))
+        wanted = {*labels, *(member for row in self.rows if row.label in labels for member in row.members)}
+        return replace(self, rows=tuple(row for row in self.rows if not labels or row.label in wanted))
 
 
 @dataclass(frozen=True)

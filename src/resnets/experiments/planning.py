@@ -23,6 +23,7 @@ from .speed import speed
 
 _USED = 0.75  # of a budget that updates may take; the rest is for tests, saving and what estimates do not see
 _TEST = 0.1  # of a budget that the test of one row may take
+_IMAGENET = 1_281_167  # training images
 _MINIATURE = {"updates": 20, "batch_size": 8}  # a run of a miniature
 
 
@@ -214,4 +215,6 @@ def is_papers(data: str, name: str) -> bool:
     """Whether DATA, a name or a folder, is the papers' data set called NAME."""
     if data == name or not Path(data).is_dir():
         return data == name
-    return name == "imagenet" or find_cifar(Path(data)) is not None
+    if name == "imagenet":
+        return _counts(data, Holdout())[0] == _IMAGENET
+    return find_cifar(Path(data)) is not None

@@ -13,6 +13,7 @@ from markupsafe import Markup
 from .. import __version__, files
 from ..data.check import IMBALANCE
 from ..errors import UsageError, safe_text
+from ..evaluation.metrics import interval
 from ..record import Result
 from . import figures, tables
 from .language import HTML_NAMES, speaker
@@ -127,7 +128,7 @@ def _headline(result: dict[str, Any], test: Test | None, language: str) -> dict[
         images, mistakes = facts["images"], facts["mistakes"]
         part = part_name(facts.get("part", "test"), language)
         found |= {"error": facts["top1_error"], "about": t("on_part", mistakes=mistakes, images=images, part=part)}
-        found["low"], found["high"] = tables.interval(images - mistakes, images)
+        found["low"], found["high"] = interval(images - mistakes, images)
     elif result.get("val_error") is not None:
         found |= {"error": result["val_error"], "about": t("on_val")}
     if calibration := facts.get("calibration"):

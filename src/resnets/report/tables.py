@@ -26,15 +26,6 @@ def seeds_summary(errors: Sequence[float]) -> dict[str, float | None]:
     }
 
 
-def interval(right: int, images: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of an accuracy, in percent."""
-    z, p = 1.959964, right / images
-    middle = p + z * z / (2 * images)
-    reach = z * math.sqrt(p * (1 - p) / images + z * z / (4 * images * images))
-    low, high = ((middle + sign * reach) / (1 + z * z / images) for sign in (-1, 1))
-    return 100 * max(low, 0.0), 100 * min(high, 1.0)
-
-
 def class_rows(per_class: Sequence[dict[str, Any]], confusion: Sequence[Sequence[int]]) -> list[dict[str, Any]]:
     """A row per class that has images or answers, the weakest first, with what it was most often taken for."""
     rows = []
