@@ -20,7 +20,9 @@ def miniature(photographs: Path, out: Path) -> Path:
         )
     found = [(path, match[1]) for path in sorted(photographs.iterdir()) if (match := _NAME.fullmatch(path.name))]
     if not found:
-        raise DataError(f"{safe_text(str(photographs))} holds no photographs called n01440764_….JPEG")
+        raise DataError(
+            f"{safe_text(str(photographs))} holds no photographs called n01440764_….JPEG; name one that does with --data"
+        )
     for part in ("train", "val"):
         for path, name in found:
             place = out / part / name / path.name
