@@ -21,7 +21,7 @@ def miniature(photographs: Path, out: Path) -> Path:
     found = [(path, match[1]) for path in sorted(photographs.iterdir()) if (match := _NAME.fullmatch(path.name))]
     if not found:
         raise DataError(
-            f"{safe_text(str(photographs))} holds no photographs called n01440764_….JPEG; name one that does with --data"
+            f"{safe_text(str(photographs))} has no photographs called n01440764_….JPEG; name one that has with --data"
         )
     for part in ("train", "val"):
         for path, name in found:
