@@ -13,11 +13,13 @@ from . import bundle, files
 from .analysis import lr
 from .bundle import Classifier
 from .classification import Classification
+from .detection.result import DetectionResult
 from .errors import EnvironmentProblem, NumericError, UsageError, safe_text
 from .families import name_of
 from .plan import plan
 from .recipe import Recipe, change
 from .record import Result, Seeds, model_folder, read_recipe, resolve
+from .report import detector as detector_page
 from .report import page
 from .report.tables import seeds_summary
 from .run import Event, events
@@ -36,16 +38,18 @@ _FEWEST = 5  # updates that say something
 
 
 def run_folder(recipe: Recipe, out: str | Path | None = None) -> Path:
-    """OUT, or a new folder for a run: runs/<date>-<time>-<network>-<data>, with a number where two begin at once."""
+    """OUT, or a new folder for a run: runs/<date>-<time>-<network>-<data>."""
+    return Path(out) if out is not None else new_folder(f"{name_of(recipe.network)}-{Path(recipe.data).resolve().stem}")
+
+
+def new_folder(what: str) -> Path:
+    """A new folder for a run: runs/<date>-<time>-WHAT, with a number where two begin at once."""
     together = processes()
-    if out is not None:
-        return Path(out)
-    return Path(together.share(str(_new_folder(recipe)) if together.first else ""))
+    return Path(together.share(str(_made(what)) if together.first else ""))
 
 
-def _new_folder(recipe: Recipe) -> Path:
-    stamp = time.strftime("%Y%m%d-%H%M%S")
-    name = f"{stamp}-{name_of(recipe.network)}-{Path(recipe.data).resolve().stem}"
+def _made(what: str) -> Path:
+    name = f"{time.strftime('%Y%m%d-%H%M%S')}-{what}"
     for number in itertools.count(1):
         folder = Path("runs") / (name if number == 1 else f"{name}-{number}")
         try:
@@ -76,24 +80,28 @@ def train(
 
 def resume(run: str | Path, *, workers: int | None = None) -> Result:
     """Go on with a run where its last checkpoint is. Raises UsageError for a folder that is no run."""
-    *_, result = resumed(run, workers)
+    folder = resolve(run)
+    *_, result = followed(read_recipe(folder), folder, workers)
     assert isinstance(result, Result)
     return result
 
 
-def resumed(run: str | Path, workers: int | None = None) -> Iterator[Event]:
-    """`resume`, event by event."""
+def resumed(run: str | Path, workers: int | None = None) -> Iterator[Any]:
+    """`resume`, event by event, of a run of any task."""
     folder = resolve(run)
-    return followed(read_recipe(folder), folder, workers)
+    return followed(read_recipe(folder, object), folder, workers)
 
 
-def followed(recipe: Recipe, folder: Path, workers: int | None = None) -> Iterator[Event]:
-    """`run.events`, and report.html once there is a result."""
+def followed(recipe: Any, folder: Path, workers: int | None = None) -> Iterator[Any]:
+    """`run.events` of a recipe of any task, and report.html once there is a result."""
     for event in events(recipe, folder, Machine(workers)):
-        if isinstance(event, Result) and processes().first and not (folder / "report.html").exists():
+        new = processes().first and not (folder / "report.html").exists()
+        if isinstance(event, Result) and new:
             page.write(folder, event)
             if event.evaluation:
                 page.write_evaluation(folder / event.evaluation)
+        elif isinstance(event, DetectionResult) and new:
+            detector_page.write(folder, event)
         yield event
 
 

@@ -1,6 +1,5 @@
 """A model folder: weights, network, class names and preprocessing, in the layout that timm reads too."""
 
-import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -14,22 +13,19 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor, nn
 
-from . import __version__, files
+from . import files
 from .data.images import ImageError, Limits, decode_any, read_any
 from .data.modes import flatten
 from .data.preprocessing import Picture, Preprocessing
-from .errors import UsageError, WeightsError, safe_text
+from .errors import WeightsError, safe_text
 from .families import name_of
 from .models import build
 from .models.device import device_called, device_of, moved
-from .models.foreign import read_safetensors
+from .models.folder import head, read_folder
 from .models.network import ResidualNetwork
 from .models.vgg import VGGNetwork
-from .recipe import from_json
 from .spec import AnyNetwork
 from .training.checkpoint import check_finite, pack
-
-FORMAT = 1
 
 
 @dataclass(frozen=True)
@@ -106,8 +102,7 @@ def config(bundle: Bundle) -> dict[str, Any]:
             "classifier": "head.fc" if name_of(network).startswith("vgg") else "fc",
         },
         "resnets": {
-            "format": FORMAT,
-            "version": __version__,
+            **head(),
             "network": asdict(network),
             "preprocessing": asdict(preprocessing),
             "facts": bundle.facts,
@@ -130,62 +125,11 @@ class _Section:
 
 def load(folder: Path) -> Bundle:
     """The bundle in FOLDER. Raises WeightsError for a folder that is none, is damaged, or is of a newer format."""
-    where = safe_text(str(folder))
-    try:
-        text = (folder / "config.json").read_bytes()
-        data = json.loads(text)
-        given, names, made = data["resnets"], data["label_names"], data["resnets"]["format"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise WeightsError(f"{where} is no model folder: config.json is missing, damaged or not ours") from error
-    if isinstance(made, int) and made > FORMAT:
-        raise WeightsError(f"{where} was made by resnets {safe_text(str(given.get('version')))}; this is {__version__}")
-    try:
-        weights = (folder / "model.safetensors").read_bytes()
-    except OSError as error:
-        raise WeightsError(f"{where}/model.safetensors: {error.strerror}") from error
-    _check(folder, {"config.json": text, "model.safetensors": weights})
-    try:
-        own = from_json(_Section, given, f"{where}/config.json")
-        classes = tuple(from_json(list[str], names, f"{where}/config.json: label_names"))
-        tensors, _ = read_safetensors(weights)
-        expected = _shapes(own.network)
-    except UsageError as error:
-        raise WeightsError(str(error)) from error
-    except WeightsError as error:
-        raise WeightsError(f"{where}/model.safetensors: {error}") from error
-    if expected != {name: tensor.shape for name, tensor in tensors.items()}:
-        raise WeightsError(f"{where}: model.safetensors does not hold the network of config.json")
+    own, classes, tensors = read_folder(folder, _Section, "classifier", lambda section: build(section.network))
     if len(classes) != own.network.classes:
+        where = safe_text(str(folder))
         raise WeightsError(f"{where}: config.json names {len(classes)} classes, the network has {own.network.classes}")
     return Bundle(own.network, tensors, classes, own.preprocessing, own.facts, own.temperature)
-
-
-def _check(folder: Path, contents: dict[str, bytes]) -> None:
-    """Raise WeightsError where FOLDER has a manifest that tells of other CONTENTS; it may hold more files."""
-    where = safe_text(str(folder))
-    try:
-        listed = json.loads((folder / files.MANIFEST).read_bytes())["files"]
-        expected = {name: str(listed[name]["sha256"]) for name in contents if name in listed}
-    except FileNotFoundError:
-        return
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise WeightsError(f"{where}/{files.MANIFEST} cannot be read; get the folder again") from error
-    for name, digest in expected.items():
-        found = hashlib.sha256(contents[name]).hexdigest()
-        if found != digest:
-            raise WeightsError(
-                f"{where}/{name} is damaged or was changed: expected sha256 {safe_text(digest[:12])}…, "
-                f"found {found[:12]}…; get the folder again, or remove {files.MANIFEST} if the change is yours"
-            )
-
-
-def _shapes(network: AnyNetwork) -> dict[str, torch.Size] | None:
-    """The shapes of a network's tensors; None for a value that no network can have."""
-    try:
-        with torch.device("meta"):
-            return {name: tensor.shape for name, tensor in build(network).state_dict().items()}
-    except (ArithmeticError, IndexError, RuntimeError, ValueError):
-        return None
 
 
 def card(bundle: Bundle) -> str:

@@ -47,6 +47,13 @@ def imagenet(depth: int, unit: Unit) -> Network:
     return Network(Stem(7, 64, stride=2, pool=True), _stages(IMAGENET_UNITS[depth], 64, unit), unit, classes=1000)
 
 
+def slim(depth: int, unit: Unit) -> Network:
+    """An ImageNet network of a quarter of the width: 16, 32, 64 and 128 times the unit's expansion."""
+    row = imagenet(depth, unit)
+    stages = tuple(replace(stage, width=stage.width // 4) for stage in row.stages)
+    return replace(row, stem=replace(row.stem, width=16), stages=stages)
+
+
 def cifar(depth: int, unit: Unit) -> Network:
     """A network for 32×32 images (he2015 section 4.2): 3×3 stem, three stages, depth = 3·(layers per unit)·n + 2."""
     per_unit = 3 * len(unit.convs)
@@ -132,6 +139,22 @@ FAMILIES = (
         imagenet,
         ("option", "merge", "regularisation"),
         "pre-activation (he2016)",
+    ),
+    Family(
+        "slim_resnet",
+        (18, 34),
+        _imagenet_unit,
+        slim,
+        ("option", "order", "merge", "regularisation"),
+        "a quarter of the width of resnet18 and resnet34: for detection from scratch on a CPU",
+    ),
+    Family(
+        "slim_plain",
+        (18, 34),
+        lambda d: Unit(BASIC, shortcut="A", merge="none"),
+        slim,
+        (),
+        "the same without shortcuts",
     ),
     Family(
         "cifar_resnet",
@@ -231,7 +254,7 @@ def _same_shape(row: AnyNetwork, value: AnyNetwork) -> bool:
 
 def _names_in(family: Family, value: Network) -> Iterator[str]:
     depth, unit = value.layers, value.unit
-    if family.build is imagenet and depth not in family.depths:
+    if family.build is not cifar and depth not in family.depths:
         return
     try:
         row = family.build(depth, unit)

@@ -3,29 +3,34 @@
 import csv
 import io
 import json
-import os
-import platform
 import re
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
-import PIL
-import torch
-import torchvision
 
-from . import __version__, files
+from . import files
 from .data.datasets import Dataset
 from .data.preprocessing import Preprocessing
 from .data.sources import Files, Source
 from .data.splits import path_text
+from .detection.localization_recipe import LocalizationRecipe
+from .detection.recipe import DetectionRecipe
+from .environment import environment
 from .errors import DataError, LockHeld, UsageError, WeightsError, safe_text
 from .recipe import Recipe, as_json, from_json
 
+T = TypeVar("T")
+# A key that only the recipes of another task have; what such a run is, and the verbs for it.
+_OTHERS: dict[str, type[Any]] = {"detector": DetectionRecipe, "step": LocalizationRecipe}
+_USES = {
+    DetectionRecipe: ("a detector", "resnets detect …"),
+    LocalizationRecipe: ("a step of localization", "resnets detect localize …"),
+    Recipe: ("a classifier", "resnets evaluate, predict …"),
+}
 PIXEL_MEAN = "pixel_mean.json"  # the mean image, in a run folder
 
 
@@ -84,26 +89,43 @@ class Seeds:
     deviation: float | None
 
 
-def read_result(folder: Path) -> Result | None:
-    """The result of a finished run, None while there is none."""
+def read_result(folder: Path, kind: type[T] = Result) -> T | None:
+    """The result of a finished run, of this KIND, None while there is none."""
     path = folder / "result.json"
     if not path.exists():
         return None
     try:
-        return replace(Result(**json.loads(path.read_bytes())), run=str(folder))
+        return kind(**{**json.loads(path.read_bytes()), "run": str(folder)})
     except (ValueError, TypeError) as error:
         raise UsageError(f"{path} is damaged; remove it and run: resnets resume {folder}") from error
 
 
-def read_recipe(folder: Path) -> Recipe:
-    """The recipe of the run in FOLDER. Raises UsageError where there is none."""
+def keep_result(folder: Path, result: Any) -> None:
+    """Write result.json, the last thing of a run; it names the run by its folder's own name."""
+    files.write_json(folder / "result.json", {**asdict(result), "run": folder.name})
+
+
+def keep_bad(folder: Path, bad: dict[str, str]) -> None:
+    """Write bad_images.txt: what could not be read, and why."""
+    if bad:
+        text = "".join(f"{name}: {reason}\n" for name, reason in sorted(bad.items()))
+        files.write_file(folder / "bad_images.txt", text.encode())
+
+
+def read_recipe(folder: Path, kind: type[T] = Recipe) -> T:
+    """The recipe of the run in FOLDER, of this KIND, `object` for any. Raises UsageError where there is none."""
     path = folder / "recipe.json"
     if not path.is_file():
         raise UsageError(f"{safe_text(str(folder))} is no run folder: it has no recipe.json")
-    return from_json(Recipe, _json(path), str(path))
+    facts = _json(path)
+    found = next((other for key, other in _OTHERS.items() if key in facts), Recipe)
+    if kind is not object and found is not kind:
+        what, verb = _USES[found]
+        raise UsageError(f"{safe_text(str(folder))} is the run of {what}; use: {verb}")
+    return from_json(found, facts, str(path))  # type: ignore[return-value]
 
 
-def keep_recipe(folder: Path, recipe: Recipe) -> None:
+def keep_recipe(folder: Path, recipe: Any) -> None:
     """Write recipe.json and environment.json once; later sittings must bring the same recipe."""
     path = folder / "recipe.json"
     if path.exists():
@@ -112,7 +134,7 @@ def keep_recipe(folder: Path, recipe: Recipe) -> None:
     files.write_json(folder / "environment.json", environment())
 
 
-def check_recipe(folder: Path, recipe: Recipe) -> None:
+def check_recipe(folder: Path, recipe: Any) -> None:
     """Raise UsageError where the run in FOLDER has another recipe.
 
     What the network takes from the data, where the data lies and why a field was chosen do not count, nor do fields
@@ -120,8 +142,8 @@ def check_recipe(folder: Path, recipe: Recipe) -> None:
     """
     mine = json.loads(json.dumps(as_json(recipe)))
     kept = _json(folder / "recipe.json")
-    for name in ("classes", "channels", "size"):
-        mine["network"][name] = kept["network"][name]
+    for owner in {"network", "detector"} & mine.keys() & kept.keys():
+        mine[owner] |= {name: kept[owner][name] for name in ("classes", "channels", "size") if name in mine[owner]}
     mine |= {name: kept[name] for name in ("data", "weights", "reasons", "split") if name in kept}
     differences = [f"{key} was {old}, is {new}" for key, old, new in _differences(kept, mine)]
     if differences:
@@ -230,31 +252,6 @@ def trained_on(folder: Path) -> dict[tuple[str, int], str]:
     rows = csv.reader(io.StringIO(path.read_text("utf-8")))
     next(rows)
     return {(name, int(size)): part for name, size, part in rows}
-
-
-def build() -> dict[str, Any]:
-    """What bit-equality needs to be the same: versions, processor and threads."""
-    return {
-        "torch": torch.__version__,
-        "processor": platform.processor() or platform.machine(),
-        "capability": torch.backends.cpu.get_cpu_capability(),
-        "threads": torch.get_num_threads(),
-    }
-
-
-def environment() -> dict[str, Any]:
-    """The machine and the versions that a run began with."""
-    return {
-        "resnets": __version__,
-        **build(),
-        "torchvision": torchvision.__version__,
-        "numpy": np.__version__,
-        "pillow": PIL.__version__,
-        "python": sys.version.split()[0],
-        "platform": platform.platform(),
-        "cores": os.cpu_count(),
-        "command": " ".join(["resnets", *map(safe_text, sys.argv[1:])]),
-    }
 
 
 def resolve(path: str | Path) -> Path:

@@ -6,50 +6,26 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from torch import Tensor
 
 from . import files
-from .classification import Classification
+from .detection.localization_recipe import LocalizationRecipe, LocalizationResult
+from .detection.recipe import DetectionRecipe
+from .detection.result import DetectionResult
+from .environment import build
 from .errors import DataError, Interrupted, NumericError, UsageError
-from .estimate import decided
-from .evaluation.protocol import parse
 from .models.device import device_called, kind_of
-from .outcome import Setting, finish
-from .recipe import Recipe, as_json, change, from_json
-from .record import (
-    Result,
-    began,
-    build,
-    check_is_a_run,
-    check_recipe,
-    keep_data,
-    keep_mean,
-    keep_recipe,
-    keep_split,
-    read_result,
-)
-from .start import (
-    Cost,
-    Machine,
-    Plan,
-    fit_network,
-    helpful_workers,
-    imbalance,
-    new_state,
-    opened,
-    picture_sizes,
-    preprocessing_of,
-    settled,
-    threads,
-    use_kernels,
-)
+from .recipe import Recipe, as_json, from_json
+from .record import Result, began, check_is_a_run, check_recipe, keep_recipe, read_result
+from .start import Machine, Plan, settled, threads
 from .training import checkpoint
 from .training.distributed import Lost, Processes, processes
 from .training.signals import Signals, Stop
-from .training.train import Best, Step, train
+from .training.train import State, Step, train
 
 log = logging.getLogger(__name__)
 _SETTLED = 5.0  # seconds after which the end of an epoch is saved
@@ -74,8 +50,8 @@ def execute(recipe: Recipe, folder: Path, machine: Machine | None = None) -> Res
     return result
 
 
-def events(recipe: Recipe, folder: Path, machine: Machine | None = None) -> Iterator[Event]:
-    """The same, event by event: a Plan, a Step per update, an Epoch per epoch, and the Result.
+def events(recipe: Any, folder: Path, machine: Machine | None = None) -> Iterator[Any]:
+    """The same for a recipe of any task, event by event: a plan, a Step per update, an Epoch per epoch, and the result.
 
     Under torchrun every process goes through the same events; only the first writes. Raises LockHeld where another
     process works in FOLDER, UsageError where FOLDER holds another recipe, DataError where the data has changed since
@@ -88,8 +64,8 @@ def events(recipe: Recipe, folder: Path, machine: Machine | None = None) -> Iter
     with _held(folder, together):
         recipe = settled(recipe, folder, device) if together.first else recipe
         if together.size > 1:
-            recipe = from_json(Recipe, together.share(as_json(recipe)), "recipe")
-        done = read_result(folder)
+            recipe = from_json(type(recipe), together.share(as_json(recipe)), "recipe")
+        done = read_result(folder, TASKS[type(recipe)].result)
         if done:
             check_recipe(folder, recipe)
             yield done
@@ -115,37 +91,76 @@ def _held(folder: Path, together: Processes) -> Iterator[None]:
         yield
 
 
+class Sitting(Protocol):
+    """What a run needs of its task: classification's `outcome.Setting`, or a detector's `detecting.Setting`.
+
+    fingerprint: of the training data. cost: None where it is not measured.
+    """
+
+    recipe: Any
+    state: State
+    fingerprint: str
+    notes: list[str]
+
+    @property
+    def job(self) -> Any:
+        """The `Job` that the loop runs."""
+        ...
+
+    def write(self) -> None:
+        """Write what a run begins with; later sittings must bring the same."""
+        ...
+
+    def plan(self, notes: tuple[str, ...]) -> Any:
+        """What is understood before the first update."""
+        ...
+
+    def check_bad(self) -> None:
+        """Raise DataError where too much cannot be read."""
+        ...
+
+    def tested(self, tensors: dict[str, Tensor]) -> dict[str, Any]:
+        """The figures of TENSORS at the end of an epoch, "val_error" among them where there is validation data."""
+        ...
+
+    def keep_best(self) -> None:
+        """Write the model that validation liked best so far."""
+        ...
+
+    def finish(self, last: dict[str, Tensor], seconds: float) -> Any:
+        """Test, keep, write result.json; the result."""
+        ...
+
+
+@dataclass(frozen=True)
+class Task:
+    """How recipes of one kind become runs: the name of the module that has `begin`, and of the kind of its results."""
+
+    module: str
+    result: type[Any]
+
+
+TASKS: dict[type[Any], Task] = {
+    Recipe: Task("outcome", Result),
+    DetectionRecipe: Task("detecting", DetectionResult),
+    LocalizationRecipe: Task("localizing", LocalizationResult),
+}
+
+
 class _Run:
     """One sitting of a run."""
 
-    def __init__(self, recipe: Recipe, folder: Path, machine: Machine, signals: Signals) -> None:
+    def __init__(self, recipe: Any, folder: Path, machine: Machine, signals: Signals) -> None:
         self.folder, self.machine, self.signals, self.together = folder, machine, signals, processes()
-        device = device_called(machine.device)
-        dataset = opened(recipe)
-        self.recipe = fit_network(recipe, dataset)
-        self.fingerprint = dataset.train.fingerprint()
+        module = import_module(f"resnets.{TASKS[type(recipe)].module}")
         fresh = not checkpoint.checkpoints(folder / _CHECKPOINTS)
-        self.state, notes = new_state(self.recipe, len(dataset.train), fresh, device)
-        rare = imbalance(dataset) if recipe.training.balance == "none" else []
-        self.notes = [*dataset.notes, *picture_sizes(dataset.train), *rare, *notes]
-        seen, classes = preprocessing_of(self.recipe, dataset, folder, self.together), dataset.classes
-        workers = helpful_workers(dataset.train) if machine.workers is None else machine.workers
-        job = Classification(
-            self.state.model, self.recipe, dataset.train, seen, classes, workers, self.together, self._check
-        )
-        self.cost: Cost | None = None
-        if fresh:
-            kernels, self.cost = decided(job, self.state.schedule.total)
-            self.recipe = change(self.recipe, kernels=self.together.share(kernels))
-            use_kernels(self.state.model, self.recipe.training.kernels)
-        self.setting = Setting(folder, self.recipe, dataset, seen, job, self.together, parse(recipe.protocol))
+        self.sitting: Sitting = module.begin(recipe, folder, machine, fresh, self._check)
+        self.state, self.recipe = self.sitting.state, self.sitting.recipe
         if self.together.first:
             size = sum(tensor.numel() * tensor.element_size() for tensor in self.state.model.state_dict().values())
             files.probe(folder, 10 * size)  # two checkpoints, best and last, with optimizer and averages
             keep_recipe(folder, self.recipe)
-            keep_split(folder, dataset.parts, recipe.data)
-            keep_data(folder, dataset, self.notes)
-            keep_mean(folder, seen)
+            self.sitting.write()
 
     def _check(self) -> None:
         """End a test after a signal; several processes stop together, after an update."""
@@ -166,23 +181,21 @@ class _Run:
         self.log = files.Log(self.folder / "log.jsonl") if self.together.first else None
         if self.log:
             self.log.truncate_after(state.update)
-        setting, total = self.setting, state.schedule.total
-        lengths = (total, state.per_epoch, state.update)
-        kind = kind_of(setting.job.device)
-        notes = (*self.notes, *([f"computing on a card: {kind}"] if kind != "cpu" else []))
-        yield Plan(self.folder, self.recipe, setting.dataset, setting.preprocessing, *lengths, notes, self.cost)
+        sitting, kind = self.sitting, kind_of(self.sitting.job.device)
+        yield sitting.plan((*sitting.notes, *([f"computing on a card: {kind}"] if kind != "cpu" else [])))
         try:
             if state.epoch > state.closed:
                 records = self.log.records() if self.log else []
                 yield self._close_epoch(logged=state.epoch - 1 in (r["epoch"] for r in records if "train_error" in r))
             yield from self._train()
             self._save()
-            result = finish(setting, state, self._weights(), self._elapsed())
+            result = sitting.finish(self._weights(), self._elapsed())
         except Stop:
             self._save()
             number = signal.Signals(self.signals.number or signal.SIGTERM)
             raise Interrupted(
-                f"{number.name}: saved at update {state.update} of {total}; go on with: resnets resume {self.folder}",
+                f"{number.name}: saved at update {state.update} of {state.schedule.total}; go on with: "
+                f"resnets resume {self.folder}",
                 number,
             ) from None
         except Lost as error:
@@ -191,7 +204,7 @@ class _Run:
 
     def _compare(self, facts: dict[str, Any]) -> None:
         """Refuse other data, and say where bit-equality with an unbroken run cannot be promised."""
-        if facts and facts["data"] != self.fingerprint:
+        if facts and facts["data"] != self.sitting.fingerprint:
             raise DataError(f"{self.recipe.data} has changed since the run began; choose another --out")
         for name, value in self._build().items():
             if facts and facts.get(name, value) != value and self.together.first:
@@ -201,11 +214,11 @@ class _Run:
             log.warning("BN now looks at 1/%d of each batch, no longer at 1/%d", self.together.size, size)
 
     def _build(self) -> dict[str, Any]:
-        return {**build(), "device": kind_of(self.setting.job.device), "processes": self.together.size}
+        return {**build(), "device": kind_of(self.sitting.job.device), "processes": self.together.size}
 
     def _train(self) -> Iterator[Event]:
-        for step in train(self.setting.job, self.state, self.together):
-            self.setting.check_bad(self.state)
+        for step in train(self.sitting.job, self.state, self.together):
+            self.sitting.check_bad()
             if self.log:
                 self.log.write({key: value for key, value in asdict(step).items() if key != "ends_epoch"})
             yield step
@@ -234,20 +247,11 @@ class _Run:
         return self.state.average.tensors if self.state.average else dict(self.state.model.state_dict())
 
     def _close_epoch(self, logged: bool = False) -> Epoch:
-        state, dataset = self.state, self.setting.dataset
+        state = self.state
         figures: dict[str, Any] = {"update": state.update, "epoch": state.epoch - 1}
         error = 100 * state.mistakes / state.images
-        kept = self.setting.bundle(self._weights())
-        if dataset.val is not None:
-            tested = self.setting.evaluate(kept, dataset.val, state)
-            error = tested.counts.top1_error
-            figures |= {"val_error": error, "val_loss": tested.loss}
-            if not state.best or (error, tested.loss) < (state.best.error, state.best.loss):
-                tensors = {name: tensor.clone() for name, tensor in kept.tensors.items()}
-                state.best = Best(error, tested.loss, state.epoch - 1, tensors)
-        if self.recipe.watch_test and dataset.test is not None:
-            figures["watched_test_error"] = self.setting.evaluate(kept, dataset.test, state).counts.top1_error
-        figures |= state.close_epoch(error)
+        figures |= self.sitting.tested(self._weights())
+        figures |= state.close_epoch(figures.get("val_error", error))
         if self.log and not logged:
             self.log.write(figures)
         return Epoch(figures)
@@ -263,8 +267,7 @@ class _Run:
             raise NumericError(f"{strange} differs between processes at update {self.state.update}; resume the run")
         if self.log:
             self.log.sync()
-            facts = {"seconds": self._elapsed(), "data": self.fingerprint, **self._build()}
+            facts = {"seconds": self._elapsed(), "data": self.sitting.fingerprint, **self._build()}
             checkpoint.save(self.folder / _CHECKPOINTS, self.state, facts)
-        if self.state.best:
-            self.setting.keep("best", self.setting.bundle(self.state.best.tensors, epoch=self.state.best.epoch))
+        self.sitting.keep_best()
         self.saved = time.monotonic()

@@ -133,3 +133,29 @@ class VGG:
 
 
 AnyNetwork = Network | VGG
+
+
+@dataclass(frozen=True)
+class Detector:
+    """Faster R-CNN on the layers of a network (arXiv:1506.01497; he2015 appendix A).
+
+    classes: without background, which is label 0 inside.
+    design: "C4" shares all stages but the last: RPN stands on them, and every region passes the last stage on its own
+        (a VGG shares its convolutions, and every region passes its two hidden layers); "FPN" is the feature pyramid of
+        arXiv:1612.03144 with two hidden layers for every region.
+    anchors: sides in pixels of the scaled image, each in three ratios of height to width; in an FPN one a level, the
+        last for a level above the last stage.
+    pooling: "pool" is RoIPool with its rounding, the paper's; "align" is RoIAlign with the half-pixel shift.
+    bn: "frozen" keeps all four quantities of every BN (he2015 appendix A); "live" trains them, for a new start.
+    context: every region also sees the pooled whole image (he2015 appendix B).
+    masks: Mask R-CNN's branch (arXiv:1703.06870).
+    """
+
+    network: AnyNetwork
+    classes: int
+    design: Literal["C4", "FPN"] = "C4"
+    anchors: tuple[int, ...] = (128, 256, 512)
+    pooling: Literal["pool", "align"] = "pool"
+    bn: Literal["frozen", "live"] = "frozen"
+    context: bool = False
+    masks: bool = False

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -23,6 +23,8 @@ from .data.images import ImageError
 from .data.preprocessing import NORMALIZATIONS, Preprocessing, normalization
 from .data.randomness import fold
 from .data.sources import Arrays, Source, sizes_of
+from .detection.localization_recipe import LocalizationRecipe
+from .detection.recipe import DetectionRecipe
 from .errors import EnvironmentProblem, UsageError, unknown
 from .families import name_of
 from .models import create_model, load_weights
@@ -31,7 +33,7 @@ from .models.fused import works
 from .models.layers import free_at_once, set_compiled, set_ghost_batch
 from .models.network import ResidualNetwork
 from .models.weights import fit_weights
-from .recipe import Recipe, change
+from .recipe import Recipe
 from .record import PIXEL_MEAN, mean_facts, model_folder
 from .spec import AnyNetwork
 from .training.distributed import Processes
@@ -40,6 +42,7 @@ from .training.schedule import Schedule
 from .training.train import ALONE, State
 
 log = logging.getLogger(__name__)
+R = TypeVar("R", Recipe, DetectionRecipe, LocalizationRecipe)
 _LAST = torch.channels_last
 _LEAST_SHARED_MEMORY = 256 << 20  # bytes that workers need to hand batches over
 
@@ -87,16 +90,18 @@ class Plan:
     cost: Cost | None = None
 
 
-def settled(recipe: Recipe, folder: Path, device: torch.device | None = None) -> Recipe:
-    """RECIPE with what depends on the machine decided: once, when the run begins; later sittings read it.
+def settled(recipe: R, folder: Path, device: torch.device | None = None) -> R:
+    """RECIPE, of any task, with what depends on the machine decided: once, when the run begins; later sittings read it.
 
     "auto" kernels of a new run stay so: `estimate.decided` measures the run's own network. device: None for "auto".
     """
     training, path = recipe.training, folder / "recipe.json"
     kept = json.loads(path.read_bytes())["training"] if path.exists() else {}
     if training.precision == "auto":
-        recipe = change(recipe, precision=kept.get("precision") or _precision(device or device_called()))
-    return change(recipe, kernels=kept.get("kernels", "eager")) if kept and training.kernels == "auto" else recipe
+        training = replace(training, precision=kept.get("precision") or _precision(device or device_called()))
+    if kept and training.kernels == "auto":
+        training = replace(training, kernels=kept.get("kernels", "eager"))
+    return replace(recipe, training=training)
 
 
 def _precision(device: torch.device) -> str:
@@ -120,7 +125,7 @@ def faster_precision() -> str:
 
 
 @contextmanager
-def threads(recipe: Recipe) -> Iterator[None]:
+def threads(recipe: Recipe | DetectionRecipe | LocalizationRecipe) -> Iterator[None]:
     """One thread for images of at most 16×16 pixels, PyTorch's own number for larger ones."""
     before = torch.get_num_threads()
     torch.set_num_threads(1 if recipe.size <= _TINY else before)

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-import resnets.run
+import resnets.outcome
 from resnets import classification, families, files
 from resnets.recipe import change
 from resnets.recipes import quick
@@ -91,13 +91,13 @@ class Fault:
         self.watch(classification.Classification, "loss", "gradient")
         self.watch(classification, "gathered", "test")
         files._hook = lambda name, path: self.at("save") if "checkpoints" in str(path) and name == "write" else None
-        new_state = resnets.run.new_state
+        new_state = resnets.outcome.new_state
 
         def kept(*arguments):
             self.state, notes = new_state(*arguments)
             return self.state, notes
 
-        resnets.run.new_state = kept
+        resnets.outcome.new_state = kept
 
     def watch(self, module, name, moment):
         """Function NAME of MODULE begins at MOMENT."""

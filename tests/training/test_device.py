@@ -9,7 +9,7 @@ from fake_card import Card
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 
-from resnets import bundle, families, run, start, testing
+from resnets import bundle, families, outcome, run, start, testing
 from resnets.classification import Classification
 from resnets.data.preprocessing import Preprocessing
 from resnets.data.sources import Arrays
@@ -157,7 +157,8 @@ def tested(monkeypatch):
         return own(job, model, *arguments)
 
     monkeypatch.setattr(Classification, "evaluate", evaluate)
-    monkeypatch.setattr(run, "device_called", torch.device)
+    for module in (run, outcome):
+        monkeypatch.setattr(module, "device_called", torch.device)
     return found
 
 

@@ -62,12 +62,11 @@ class List(Verb):
 
 
 def _print_experiments() -> None:
-    from ..experiments.catalogue import COMING, EXPERIMENTS
+    from ..experiments.catalogue import EXPERIMENTS
 
     table = Table("name", "what", box=None, padding=(0, 2, 0, 0))
     for name, (_, about) in EXPERIMENTS.items():
         table.add_row(name, about)
-    table.add_row(f"{next(iter(COMING))} … {list(COMING)[-1]}", next(iter(COMING.values())))
     console().print(table)
 
 

@@ -34,6 +34,9 @@ GROUPS: dict[str, dict[str, tuple[str, str, str]]] = {
             "find a learning rate; responses, lesions, paths, gradients, cost of networks; shorten one",
         ),
     },
+    "Detect": {
+        "detect": ("detect", "Detect", "train, test and use detectors: boxes and masks of the objects on a picture"),
+    },
     "Reproduce": {
         "reproduce": ("reproduce", "Reproduce", "a table or figure of the literature, published numbers beside ours"),
     },

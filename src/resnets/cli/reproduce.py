@@ -13,6 +13,7 @@ from ..errors import DataError, EnvironmentProblem, UsageError
 from .verb import Verb, console, print_json
 
 _SHOWN = 20  # updates between two lines of progress, at least
+_EMBEDDED = {"detection": "digits-scene", "localization": "digits-single"}  # the data of a miniature, by task
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,9 @@ class Reproduce(Verb):
     updates: Annotated[int, arg(help="so many updates for every run, 0: as the budget says")] = 0
     seeds: Annotated[int, arg(help="runs per row; default: the paper's with full, else 1")] = 0
     only: Annotated[tuple[str, ...], arg(help="rows by their label; default: all")] = ()
-    miniature: Annotated[bool, arg(help="ImageNet in small: --data is a folder of photographs")] = False
+    miniature: Annotated[bool, arg(help="ImageNet or detection in small; --data: photographs, or a detection set")] = (
+        False
+    )
     devices: Annotated[str, arg(help="a process on each, as cuda:0,cuda:1 or cpu,cpu")] = ""
     workers: Annotated[int | None, arg(help="processes that decode pictures; changes nothing but speed")] = None
     out: Annotated[Path, arg(help="where runs and reports lie")] = Path("runs/reproduce")
@@ -49,8 +52,8 @@ class Reproduce(Verb):
         if self.updates < 0 or self.seeds < 0:
             raise UsageError("--updates and --seeds must be at least 0")
         chosen = [experiment(name).only(list(self.only)) for name in names]
-        if self.miniature and not any(one.data == "imagenet" for one in chosen):
-            raise UsageError(f"--miniature is for experiments on ImageNet; {self.name} takes --budget")
+        if self.miniature and not any(one.data == "imagenet" or one.task in _EMBEDDED for one in chosen):
+            raise UsageError(f"--miniature is for ImageNet and detection; {self.name} takes --budget")
         helpers = self._helpers()
         told = [self._one(chosen[0], 1)] if self.name != "all" else [self._tried(one, len(chosen)) for one in chosen]
         written = [(one.name, one.title) for one, facts in zip(chosen, told, strict=True) if "skipped" not in facts]
@@ -73,13 +76,17 @@ class Reproduce(Verb):
 
     def _one(self, experiment: Any, share: int) -> dict[str, Any]:
         """Plan, run and report one experiment, which has its share of the budget."""
-        from ..experiments import reporting
-        from ..experiments.planning import schedule
-        from ..experiments.running import outcomes, run
+        from ..experiments import detectors, localizers, planning, reporting, running
+        from ..experiments.running import run
         from ..experiments.speed import remembered, speed
 
         out = console(to_stderr=self.json)
         known = speed if self.plan else remembered(self.out)
+        schedule, outcomes = {
+            "classification": (planning.schedule, running.outcomes),
+            "detection": (detectors.schedule, detectors.outcomes),
+            "localization": (localizers.schedule, localizers.outcomes),
+        }[experiment.task]
         planned = schedule(experiment, self._wish(experiment, share), known)
         for line in reporting.announced(planned):
             out.print(line)
@@ -101,8 +108,11 @@ class Reproduce(Verb):
         from ..experiments.miniature import miniature
         from ..experiments.planning import Wish
 
-        data, small = self.data, self.miniature and experiment.data == "imagenet"
-        if small:
+        data, embedded = self.data, _EMBEDDED.get(experiment.task)
+        small = self.miniature and (experiment.data == "imagenet" or embedded is not None)
+        if small and embedded:
+            data = self.data or embedded
+        elif small:
             data = str(miniature(Path(self.data), self.out / "miniature"))
         seconds = seconds_of(self.budget)
         return Wish(data, seconds / share if seconds else None, self.seeds, self.updates, small)
@@ -128,6 +138,8 @@ class Reproduce(Verb):
 
 def _progress(happening: Any, shown: dict[str, int]) -> str:
     """A line now and then: where a run is, and what it came to."""
+    from ..detection.localization_recipe import LocalizationResult
+    from ..detection.result import DetectionResult
     from ..record import Result
     from ..training.train import Step
 
@@ -135,7 +147,7 @@ def _progress(happening: Any, shown: dict[str, int]) -> str:
     name = f"{job.row.label}, seed {job.recipe.seed}"
     if event is None:
         return "" if shown.setdefault(name, -1) == -2 else shown.update({name: -2}) or f"{name}: another process has it"
-    if isinstance(event, Result):
+    if isinstance(event, Result | DetectionResult | LocalizationResult):
         return f"{name}: {event}"
     if isinstance(event, Step) and event.update - shown.get(name, 0) >= max(
         _SHOWN, (job.recipe.training.updates or job.whole) // 10

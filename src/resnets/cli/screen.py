@@ -3,7 +3,7 @@
 import shlex
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -13,13 +13,14 @@ from rich.table import Table
 from ..families import name_of
 from ..record import Result, Seeds
 from ..report.tables import duration
-from ..run import Epoch, Event
+from ..run import Epoch
 from ..start import Plan
 from ..training.train import Step
 from .verb import console, shown
 
 _MEASURED = 20  # updates before the expected time is told
 _ROWS = 12
+_ALWAYS = ("epoch", "loss", "train error", "images/s", "left")
 
 
 @dataclass
@@ -29,6 +30,12 @@ class Screen:
     to_stderr: bool = False
     quiet: bool = False
     rows: list[tuple[str, ...]] = field(default_factory=list)
+    columns: ClassVar[tuple[tuple[str, str, str], ...]] = (  # of an epoch: name, figure, how it is written
+        ("loss", "train_loss", "{:.3f}"),
+        ("train error", "train_error", "{:.2f} %"),
+        ("val error", "val_error", "{:.2f} %"),
+        ("test error (watched)", "watched_test_error", "{:.2f} %"),
+    )
 
     def __post_init__(self) -> None:
         self.out: Console = console(self.to_stderr)
@@ -46,24 +53,41 @@ class Screen:
             self.live.stop()
             self.live = None
 
-    def show(self, event: Event | Seeds) -> None:
+    def show(self, event: Any) -> None:
         """Show one event."""
         if self.quiet:
             return
         if isinstance(event, Seeds):
             self._seeds(event)
-        elif isinstance(event, Plan):
-            self._plan(event)
         elif isinstance(event, Step):
             self._step(event)
         elif isinstance(event, Epoch):
             self._epoch(event.figures)
+        elif hasattr(event, "resumed_at"):
+            self._plan(event)
         else:
             self.__exit__()
             self._result(event)
 
-    def _plan(self, plan: Plan) -> None:
-        self.plan, recipe, training = plan, plan.recipe, plan.recipe.training
+    def _plan(self, plan: Any) -> None:
+        self.plan = plan
+        for name, text in self._told(plan):
+            self.out.print(f"{name:<9}{text}")
+        for note in plan.notes:
+            self.out.print(f"{'note':<9}{shown(note)}")
+        if plan.resumed_at:
+            self.out.print(f"{'resume':<9}from update {plan.resumed_at} of {plan.total}")
+        self.out.print()
+        self.rows, self.images, self.told, self.began = [], 0, False, time.monotonic()
+        if self.out.is_terminal:
+            self.progress = Progress(TextColumn("{task.description}"), BarColumn(40), console=self.out)
+            self.task = self.progress.add_task("", total=plan.total, completed=plan.resumed_at)
+            self.live = Live(self._picture(), console=self.out, refresh_per_second=4)
+            self.live.start()
+
+    def _told(self, plan: Plan) -> list[tuple[str, str]]:
+        """What is said before the first update, line by line."""
+        recipe, training = plan.recipe, plan.recipe.training
         counts = " · ".join(f"{name} {len(part)}" for name, part in plan.dataset.parts.items())
         names = ", ".join(shown(c) for c in plan.dataset.classes[:8]) + (" …" if len(plan.dataset.classes) > 8 else "")
         network = recipe.network
@@ -78,24 +102,11 @@ class Screen:
             "training": f"rate {training.lr:g} {training.schedule}, {decay}, {training.precision}, seed {recipe.seed}",
             "run": shown(plan.folder),
         }
-        for name, text in lines.items():
-            self.out.print(f"{name:<9}{text}")
-        for reason in recipe.reasons:
-            self.out.print(f"{'chosen':<9}{shown(reason)}")
+        told = [*lines.items(), *(("chosen", shown(reason)) for reason in recipe.reasons)]
         if plan.cost:
             memory = f"{plan.cost.memory / 2**30:.1f} GiB"
-            self.out.print(f"{'expected':<9}{duration(plan.cost.seconds)} and {memory} of memory, from two updates")
-        for note in plan.notes:
-            self.out.print(f"{'note':<9}{shown(note)}")
-        if plan.resumed_at:
-            self.out.print(f"{'resume':<9}from update {plan.resumed_at} of {plan.total}")
-        self.out.print()
-        self.rows, self.images, self.told, self.began = [], 0, False, time.monotonic()
-        if self.out.is_terminal:
-            self.progress = Progress(TextColumn("{task.description}"), BarColumn(40), console=self.out)
-            self.task = self.progress.add_task("", total=plan.total, completed=plan.resumed_at)
-            self.live = Live(self._picture(), console=self.out, refresh_per_second=4)
-            self.live.start()
+            told.append(("expected", f"{duration(plan.cost.seconds)} and {memory} of memory, from two updates"))
+        return told
 
     def _speed(self) -> float:
         return self.images / max(time.monotonic() - self.began, 1e-9)
@@ -123,35 +134,26 @@ class Screen:
 
     def _epoch(self, figures: dict[str, Any]) -> None:
         last = self.plan.total // self.plan.per_epoch + (self.plan.total % self.plan.per_epoch > 0)
-        row = (
-            f"{figures['epoch'] + 1}/{last}",
-            f"{figures['train_loss']:.3f}",
-            f"{figures['train_error']:.2f} %",
-            f"{figures['val_error']:.2f} %" if "val_error" in figures else "",
-            f"{figures['watched_test_error']:.2f} %" if "watched_test_error" in figures else "",
-            f"{self._speed():.0f}",
-            duration(self._left(figures["update"])),
-        )
-        self.rows.append(row)
+        row = [f"{figures['epoch'] + 1}/{last}"]
+        row += [text.format(figures[key]) if figures.get(key) is not None else "" for _, key, text in self.columns]
+        row += [f"{self._speed():.{int(self._speed() < 10)}f}", duration(self._left(figures["update"]))]
+        self.rows.append(tuple(row))
         if self.live:
             self.live.update(self._picture())
             return
-        names = ("epoch", "loss", "train error", "val error", "test error (watched)", "images/s", "left")
-        self.out.print("  ".join(f"{name} {value}" for name, value in zip(names, row, strict=True) if value))
+        self.out.print("  ".join(f"{name} {value}" for name, value in zip(self._names(), row, strict=True) if value))
+
+    def _names(self) -> list[str]:
+        return ["epoch", *(name for name, _, _ in self.columns), "images/s", "left"]
 
     def _picture(self) -> Group:
-        columns = [("epoch", True), ("loss", True), ("train error", True)]
-        columns += [
-            ("val error", any(r[3] for r in self.rows)),
-            ("test error (watched)", any(r[4] for r in self.rows)),
-        ]
-        columns += [("images/s", True), ("left", True)]
         table = Table(box=None, padding=(0, 3, 0, 0))
-        for name, used in columns:
-            if used:
-                table.add_column(name, justify="right")
+        names = self._names()
+        used = [i for i, name in enumerate(names) if name in _ALWAYS or any(row[i] for row in self.rows)]
+        for i in used:
+            table.add_column(names[i], justify="right")
         for row in self.rows[-_ROWS:]:
-            table.add_row(*(value for value, (_, used) in zip(row, columns, strict=True) if used))
+            table.add_row(*(row[i] for i in used))
         return Group(table, self.progress)
 
     def _seeds(self, seeds: Seeds) -> None:

@@ -4,12 +4,15 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from tyro.conf import Positional, arg
 
 from ..errors import UsageError
 from .verb import Verb, plain, print_json
+
+if TYPE_CHECKING:
+    from .screen import Screen
 
 # Options of `train` that are fields of the recipe under the same name; their defaults are the chosen recipe's own.
 FIELDS = (
@@ -96,8 +99,8 @@ class Train(Verb):
         recipe = plan(data, self.network, self.recipe, self.out, self.memory, **changes)
         folder = api.run_folder(recipe, self.out)
         if self.seeds == 1:
-            return _follow(api.followed(recipe, folder, self.workers), self.json)
-        return _follow(api.seeded(recipe, folder, self.seeds, self.workers), self.json)
+            return follow(api.followed(recipe, folder, self.workers), self.json)
+        return follow(api.seeded(recipe, folder, self.seeds, self.workers), self.json)
 
 
 @dataclass(frozen=True)
@@ -114,17 +117,26 @@ class Resume(Verb):
     def run(self) -> int:
         """Go on, showing how it goes."""
         from .. import api
+        from ..detection.localization_recipe import LocalizationRecipe
+        from ..detection.recipe import DetectionRecipe
+        from ..record import read_recipe, resolve
+        from .detector_screen import DetectorScreen
+        from .localize_screen import StepScreen
 
-        return _follow(api.resumed(self.run_folder, self.workers), self.json)
+        folder = resolve(self.run_folder)
+        screens = {DetectionRecipe: DetectorScreen, LocalizationRecipe: StepScreen}
+        screen = screens.get(type(read_recipe(folder, object)))  # type: ignore[arg-type]
+        return follow(api.resumed(folder, self.workers), self.json, screen)
 
 
-def _follow(run: Iterator[Any], as_json: bool) -> int:
+def follow(run: Iterator[Any], as_json: bool, kind: "type[Screen] | None" = None) -> int:
+    """Show the events of RUN on a screen of this KIND, the last one as JSON where a program asks; the exit code."""
     from ..training.distributed import processes
     from .screen import Screen
 
     first = processes().first
     event = None
-    with Screen(to_stderr=as_json, quiet=not first) as screen:
+    with (kind or Screen)(to_stderr=as_json, quiet=not first) as screen:
         for event in run:
             screen.show(event)
     if as_json and first:

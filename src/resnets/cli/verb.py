@@ -14,11 +14,13 @@ from ..errors import safe_text
 class Verb:
     """A flat frozen dataclass whose fields are options; `run` does it and answers the exit code."""
 
+    called = ""  # its name, where that is not the class's
+
     @classmethod
     def parse(cls, arguments: Sequence[str], default: Any = None) -> Self:
         """The options from the command line; tyro prints the help, and ends with exit code 2 for a wrong one."""
         given = {} if default is None else {"default": default}
-        name = f"resnets {cls.__name__.lower()}"
+        name = f"resnets {cls.called or cls.__name__.lower()}"
         return tyro.cli(cls, prog=name, args=list(arguments), config=(tyro.conf.FlagCreatePairsOff,), **given)
 
     def run(self) -> int:

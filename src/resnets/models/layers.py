@@ -26,6 +26,11 @@ class BatchNorm(nn.BatchNorm2d):
 
     ghost: int = 0
     compiled: bool = False
+    frozen: bool = False
+
+    def train(self, mode: bool = True) -> "BatchNorm":
+        """Training mode, but for a frozen BN, which stays as it is."""
+        return super().train(mode and not self.frozen)
 
     def forward(self, input: Tensor) -> Tensor:
         """The input, normalised; in the second pass of `recomputed` the running statistics stay."""
@@ -89,6 +94,16 @@ def set_compiled(model: nn.Module, compiled: bool) -> None:
     for module in model.modules():
         if isinstance(module, BatchNorm):
             module.compiled = compiled
+
+
+def freeze_bn(model: nn.Module) -> None:
+    """Make every BN of MODEL a constant affine map: mean, variance, scale and shift stay (he2015 appendix A)."""
+    for module in model.modules():
+        if isinstance(module, BatchNorm):
+            module.frozen = True
+            module.eval()
+            for parameter in module.parameters():
+                parameter.requires_grad_(False)
 
 
 def set_ghost_batch(model: nn.Module, images: int) -> None:

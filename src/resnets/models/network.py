@@ -1,5 +1,6 @@
 """A network value as a module: stem, stages, head, with torchvision's parameter names."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Literal
 
@@ -55,15 +56,28 @@ class ResidualNetwork(nn.Module):
         """The name of the linear layer that gives the logits."""
         return "fc"
 
-    def feature_maps(self, x: Tensor) -> dict[str, Tensor]:
-        """The outputs of the stem and of every stage by name: {"stem": …, "layer1": …}, the last one activated."""
+    def staged(self, x: Tensor) -> Iterator[tuple[str, Tensor]]:
+        """The outputs of the stem and of every stage by name, each computed when it is asked for, the last activated.
+
+        They are called "stem", "layer1", "layer2" …
+        """
         x = self.conv1(x)
         x = self.maxpool(self.bn1.activated(x) if self.bn1.fuses else self.relu(self.bn1(x)))
-        maps = {"stem": x}
-        for number, stage in enumerate(self.stages, 1):
-            x = self._in_segments(stage, x) if self.recompute and self.training and x.requires_grad else stage(x)
-            maps[f"layer{number}"] = x
-        return {**maps, f"layer{len(maps) - 1}": self.relu_last(self.bn_last(x))}
+        yield "stem", x
+        for number, stage in enumerate(self.stages[:-1], 1):
+            yield f"layer{number}", (x := self._passed(stage, x))
+        yield f"layer{len(self.stages)}", self.last_stage(x)
+
+    def last_stage(self, x: Tensor) -> Tensor:
+        """The last stage's output, activated, of the output of the stage before."""
+        return self.relu_last(self.bn_last(self._passed(self.stages[-1], x)))
+
+    def feature_maps(self, x: Tensor) -> dict[str, Tensor]:
+        """What `staged` gives: {"stem": …, "layer1": …}."""
+        return dict(self.staged(x))
+
+    def _passed(self, stage: nn.Sequential, x: Tensor) -> Tensor:
+        return self._in_segments(stage, x) if self.recompute and self.training and x.requires_grad else stage(x)
 
     def _in_segments(self, stage: nn.Sequential, x: Tensor) -> Tensor:
         """A stage of so many segments as fall to its units."""
@@ -76,7 +90,10 @@ class ResidualNetwork(nn.Module):
 
     def forward_features(self, x: Tensor) -> Tensor:
         """The last feature map, (N, features, h, w)."""
-        return list(self.feature_maps(x).values())[-1]
+        last = x
+        for _, last in self.staged(x):  # noqa: B007 - the maps before are let go one by one
+            pass
+        return last
 
     def forward_head(self, x: Tensor) -> Tensor:
         """Logits (N, classes) of a feature map: global average pooling and the classifier."""

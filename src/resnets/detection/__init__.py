@@ -1,0 +1,1 @@
+"""Detection: what is on pictures, where data sets say it, how well it is found."""

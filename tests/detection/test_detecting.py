@@ -1,0 +1,167 @@
+"""A detector's run: trained, tested, kept, reported, resumed bit for bit; and what it is loaded into."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from resnets import api
+from resnets.detecting import load
+from resnets.detection.recipe import DetectionRecipe, Regions, alternating, recipe
+from resnets.detection.result import DetectionResult
+from resnets.detector import evaluated, looked
+from resnets.errors import UsageError, WeightsError
+from resnets.families import network
+from resnets.run import events, execute
+from resnets.start import Machine
+from resnets.training.train import Step
+
+SMALL = Regions((100, 50), (30, 10), smallest=2.0, anchors=32, regions=16)
+
+
+def small(data="digits-scene", **changes) -> DetectionRecipe:
+    """Four updates of two pictures, tested on three."""
+    made = recipe("quick", network("slim_resnet18"), data)
+    training = replace(made.training, updates=4, batch_size=2, precision="fp32", lr=0.005)
+    return replace(
+        made, training=training, regions=SMALL, scales=(64,), longest=96, test_images=3, val_every=10**6,
+        testing=replace(made.testing, scale=64, longest=96), **changes,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A finished run."""
+    folder = tmp_path_factory.mktemp("detector") / "run"
+    *_, result = api.followed(small(), folder)
+    return result
+
+
+def test_a_run_says_what_it_came_to(run):
+    """Result, figures, pictures, report and a model folder."""
+    assert isinstance(run, DetectionResult)
+    assert (run.updates, run.test_images, run.model) == (4, 3, "last" if run.val_ap is None else "best")
+    assert set(run.classes) == set("0123456789")
+    assert {"area", "voc07"} <= set(run.figures)
+    place = run.path / run.evaluation
+    assert json.loads((place / "result.json").read_bytes())["area"] == run.test_ap
+    assert len(list(place.glob("found-*.png"))) == 3
+    page = (run.path / "report.html").read_text("utf-8")
+    assert "slim_resnet18 C4" in page
+    assert "data:image/png" in page
+    assert "object-detection" in (run.path / run.model / "README.md").read_text()
+
+
+def test_what_is_kept_finds_the_same(run):
+    """The test of the kept model, once more, gives the run's own figures."""
+    again = evaluated([run.path], images=3)
+    assert again.figures.means == run.figures
+    assert again.facts["part"] == "test"
+
+
+def test_a_detector_is_no_classifier_and_the_other_way_round(run, tmp_path):
+    """One line says what it is and what to use."""
+    with pytest.raises(WeightsError, match=r"detector.*resnets detect"):
+        api.load(run.path)
+    with pytest.raises(UsageError, match=r"detector.*resnets detect"):
+        api.resume(run.path)
+    trained = api.train("digits", out=tmp_path / "digits", epochs=0, updates=1)
+    with pytest.raises(WeightsError, match=r"classifier.*resnets predict"):
+        load(trained.path)
+
+
+def test_a_resumed_run_is_the_unbroken_one(run, tmp_path):
+    """Stopped after two updates and gone on with: the same weights, bit for bit."""
+    for event in events(small(), tmp_path / "run", Machine(save_every=1)):
+        if isinstance(event, Step) and event.update == 3:
+            break  # the process is gone; update 2 was saved
+    assert not (tmp_path / "run" / "result.json").exists()
+    done = execute_detector(tmp_path / "run")
+    one, other = load(run.path).tensors, load(done.path).tensors
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert done.figures == run.figures
+
+
+def execute_detector(folder, made=None):
+    *_, result = events(made or small(), folder)
+    return result
+
+
+def test_another_recipe_in_the_same_folder_is_refused(run):
+    """Nothing is overwritten."""
+    with pytest.raises(UsageError, match="another recipe"):
+        execute(small(seed=1), run.path)  # type: ignore[arg-type]
+
+
+def test_a_detector_starts_from_a_classifier(tmp_path):
+    """The layers that detection takes are those of the classifier, before the first update."""
+    from resnets.detecting import first_state
+
+    trained = api.train(
+        "digits", out=tmp_path / "digits", network="slim_resnet18", size=32, channels=3, updates=1, epochs=0
+    )
+    made = small(weights=str(trained.path))
+    state, _ = first_state(made, tmp_path / "x", 10, fresh=True)
+    own = api.load(trained.path).bundle.tensors
+    inside = state.model.body.network.state_dict()
+    assert torch.equal(inside["layer4.1.conv2.weight"], own["layer4.1.conv2.weight"])
+    assert "fc.weight" not in inside
+
+
+def test_alternating_steps_share_their_layers(tmp_path):
+    """After steps 3 and 4 the shared layers are those of step 2, and step 4 has the RPN of step 3."""
+    steps = alternating(replace(small(), training=replace(small().training, updates=8)))
+    for number, step in enumerate(steps, 1):
+        execute_detector(tmp_path / f"step-{number}", replace(step, training=replace(step.training, ema=0.0)))
+    second, third, last = (load(tmp_path / f"step-{number}").tensors for number in (2, 3, 4))
+    shared = [name for name in last if name.startswith("body.network.layer1")]
+    assert shared
+    assert all(torch.equal(second[name], last[name]) for name in shared)
+    scores = "rpn.head.cls_logits.weight"
+    assert torch.equal(third[scores], last[scores])
+    assert not torch.equal(second[scores], third[scores])
+    assert not torch.equal(second["heads.box_predictor.cls_score.weight"], last["heads.box_predictor.cls_score.weight"])
+
+
+def test_predictions_on_files(run, tmp_path):
+    """One answer a file; what cannot be read says why; drawings lie where they were asked for."""
+    from PIL import Image
+
+    Image.fromarray(np.zeros((40, 60, 3), np.uint8)).save(tmp_path / "black.png")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff broken")
+    found = list(looked(run.path, [tmp_path], least=0.0, draw=tmp_path / "out"))
+    black, broken = found
+    assert black.found is not None
+    assert len(black.rows()) == len(black.results())
+    assert (tmp_path / "out" / "black-1.png").is_file()
+    assert broken.reason
+    with pytest.raises(UsageError, match="no picture"):
+        list(looked(run.path, [tmp_path / "empty"]))
+
+
+@pytest.mark.slow
+def test_a_detector_overfits_two_pictures(tmp_path):
+    """Trained on two pictures and tested on the same, every digit is found."""
+    from resnets.detection.datasets import open_detection
+    from resnets.detection.job import Detection
+
+    dataset = open_detection("digits-scene")
+    two = dataset.train.subset([0, 1])
+    made = small(scales=(96,))
+    made = replace(
+        made, flip=False, training=replace(made.training, updates=150, lr=0.02, ema=0.0),
+        testing=replace(made.testing, scale=96), detector=replace(made.detector, classes=10, anchors=(16, 32)),
+    )  # fmt: skip
+    from resnets.detecting import first_state
+    from resnets.detection.figures import figures_of
+    from resnets.training.train import train
+
+    state, _ = first_state(made, tmp_path, 2, fresh=True)
+    job = Detection(state.model, made, two)
+    losses = [step.loss for step in train(job, state)]
+    assert losses[-1] < losses[0] / 5
+    figures = figures_of(list(job.found([state.model.eval()], two)), two, dataset.classes, masks=False)
+    assert figures.means["area"] > 0.95

@@ -1,0 +1,90 @@
+"""Run lengths: COCO's text is read as hotcoco writes it, and damage is found before hotcoco sees it."""
+
+import sys
+
+import numpy as np
+import pytest
+
+from resnets.detection.masks import mask_of, outline_of, packed, runs_of, unpacked
+from resnets.errors import EnvironmentProblem
+
+SIZE = (37, 23)
+
+
+def blobs(count):
+    generator = np.random.default_rng(0)
+    for number in range(count):
+        rough = generator.random((SIZE[1], SIZE[0]))
+        yield (rough < (0.01, 0.5, 0.99)[number % 3]).astype(np.uint8)
+    yield np.zeros((SIZE[1], SIZE[0]), np.uint8)
+    yield np.ones((SIZE[1], SIZE[0]), np.uint8)
+    yield np.tri(SIZE[1], SIZE[0], dtype=np.uint8)
+
+
+def runs(mask):
+    """Lengths of runs of 0 and 1 in turn, counted one by one down the columns."""
+    lengths, last = [0], 0
+    for value in mask.T.reshape(-1).tolist():
+        if value != last:
+            lengths.append(0)
+            last = value
+        lengths[-1] += 1
+    return lengths
+
+
+def test_text_lists_and_masks_are_the_same():
+    pytest.importorskip("hotcoco")
+    for mask in blobs(30):
+        text = packed(mask)
+        assert unpacked(text["counts"]).tolist() == runs(mask)
+        assert runs_of(text, SIZE) == text
+        for outline in (text, {"size": [23, 37], "counts": runs(mask)}):
+            checked = outline_of(outline, SIZE)
+            assert checked is not None
+            assert (mask_of(checked, SIZE) == mask).all()
+
+
+def test_long_runs_have_several_characters():
+    pytest.importorskip("hotcoco")
+    mask = np.zeros((900, 1100), np.uint8)
+    mask[3:, 500] = 1
+    mask[7, 700:] = 1
+    assert unpacked(packed(mask)["counts"]).tolist() == runs(mask)
+
+
+def test_every_damaged_character_is_found_or_harmless():
+    pytest.importorskip("hotcoco")
+    text = packed(next(iter(blobs(1))))["counts"]
+    refused = 0
+    for at in range(len(text)):
+        for character in "0?O_o~\x7fé \n":
+            value = {"size": [23, 37], "counts": text[:at] + character + text[at + 1 :]}
+            try:
+                checked = runs_of(value, SIZE)
+            except ValueError:
+                refused += 1
+            else:
+                assert mask_of(checked, SIZE).shape == (23, 37)
+    assert refused > 6 * len(text)
+
+
+def test_polygons_are_joined():
+    pytest.importorskip("hotcoco")
+    outline = outline_of([[0, 0, 4, 0, 4, 4, 0, 4], [10, 10, 12, 10, 12, 12, 10, 12.0]], SIZE)
+    assert outline is not None
+    mask = mask_of(outline, SIZE)
+    expected = np.zeros((23, 37), np.uint8)
+    expected[:4, :4] = 1
+    expected[10:12, 10:12] = 1
+    assert (mask == expected).all()
+
+
+def test_no_outline():
+    assert outline_of(None, SIZE) is None
+    assert outline_of([], SIZE) is None
+
+
+def test_without_hotcoco_the_message_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "hotcoco", None)
+    with pytest.raises(EnvironmentProblem, match=r'pip install "resnets\[detection\]"'):
+        packed(np.zeros((2, 2), np.uint8))
