@@ -5,7 +5,7 @@ from typing import Any
 
 from ..analysis.pictures import panels, svg
 from ..files import Log
-from .experiment import Part
+from ..report.parts import Part
 from .running import Outcome
 
 _POINTS = 80  # of a training curve

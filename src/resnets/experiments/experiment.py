@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 from ..errors import UsageError, unknown
 from .published import origin
 
 CIFAR_BAND = 0.5  # points: three deviations of the five runs of he2015 table 6 (0.16)
+DETECTION_BAND = 1.0  # points of AP: what reimplementations of one recipe differ by
 IMAGENET_BAND = 0.4  # points: about three deviations of ResNet-50 over seeds (0.12, arXiv:1706.02677)
 
 
@@ -36,6 +37,18 @@ class Row:
 
 
 @dataclass(frozen=True)
+class DetectorRow(Row):
+    """A row of a detection table; published figures are percent by the names that `Figures.means` has.
+
+    changes: fields of the recipe's detector. testing: fields of its `Inference`. of: the label of the row whose run is
+    tested once more, in another way.
+    """
+
+    testing: Mapping[str, Any] = field(default_factory=dict)
+    of: str = ""
+
+
+@dataclass(frozen=True)
 class Experiment:
     """A table or figure of a paper.
 
@@ -52,9 +65,15 @@ class Experiment:
     rows: tuple[Row, ...] = ()
     seeds: int = 1
     band: float = CIFAR_BAND
+    task: Literal["classification", "detection", "localization"] = "classification"
     draws: str = ""
     study: Callable[..., Any] | None = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def higher(self) -> bool:
+        """Whether a higher figure is better."""
+        return self.task == "detection"
 
     @property
     def origins(self) -> list[str]:
@@ -67,18 +86,20 @@ class Experiment:
         for label in labels:
             if label not in known:
                 raise unknown("row", label, known)
-        wanted = {*labels, *(member for row in self.rows if row.label in labels for member in row.members)}
+        asked = [row for row in self.rows if row.label in labels]
+        wanted = {*labels, *(member for row in asked for member in row.members)}
+        wanted |= {row.of for row in asked if isinstance(row, DetectorRow)}
         return replace(self, rows=tuple(row for row in self.rows if not labels or row.label in wanted))
 
 
 @dataclass(frozen=True)
-class Part:
-    """A part of a report: a table (first row: its head), a picture as SVG, or sentences."""
+class LocalizationRow(Row):
+    """A row of a localization table, whose published figures are errors in percent.
 
-    title: str
-    table: tuple[tuple[Any, ...], ...] = ()
-    svg: str = ""
-    text: tuple[str, ...] = ()
+    figures: for each published name the name of the row that `localization_recipe.ROWS` has for it.
+    """
+
+    figures: Mapping[str, str] = field(default_factory=dict)
 
 
 def seconds_of(budget: str) -> float | None:

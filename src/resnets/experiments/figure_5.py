@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..report.parts import Part
 from ..spec import BASIC, BOTTLENECK, Unit
-from .experiment import Experiment, Part
+from .experiment import Experiment
 
 _SIDE = 56  # pixels of the maps where they stand in the ImageNet networks
 _HEAD = ("unit", "weights of its convolutions", f"multiply-adds at {_SIDE}×{_SIDE}")

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .experiment import Experiment, Part
+from ..report.parts import Part
+from .experiment import Experiment
 from .figure_6 import EXPERIMENT as FIGURE_6
 
 _SHOWN = ("plain-20", "plain-56", "ResNet 20", "ResNet 56", "ResNet 110")

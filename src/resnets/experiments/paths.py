@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .experiment import Experiment, Part
+from ..report.parts import Part
+from .experiment import Experiment
 from .published import fact
 
 

@@ -29,10 +29,10 @@ _MINIATURE = {"updates": 20, "batch_size": 8}  # a run of a miniature
 
 @dataclass(frozen=True)
 class Job:
-    """One run: a row, a seed, its recipe, how many updates the whole protocol has, and about how long it takes."""
+    """One run: a row, a seed, its recipe (of any task), how many updates the whole protocol has, about how long it takes."""
 
     row: Row
-    recipe: Recipe
+    recipe: Any
     whole: int
     seconds: float
 

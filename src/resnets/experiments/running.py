@@ -33,7 +33,7 @@ def run(schedule: Schedule, out: Path, workers: int | None = None) -> Iterator[H
         held = list[Job]()
         for job in waiting:
             folder = out / job.folder
-            if read_result(folder):
+            if (folder / "result.json").exists():
                 continue
             try:
                 for event in followed(job.recipe, folder, workers):
@@ -48,12 +48,16 @@ def run(schedule: Schedule, out: Path, workers: int | None = None) -> Iterator[H
 
 @dataclass
 class Outcome:
-    """What the runs of a row came to: errors in percent, one per run; `updates` of `whole`."""
+    """What the runs of a row came to: errors in percent, one per run; `updates` of `whole`.
+
+    training: errors of the last epoch. losses: means over the last tenth of the updates, in nats.
+    """
 
     row: Row
     runs: list[Path] = field(default_factory=list)
     figures: dict[str, list[float]] = field(default_factory=dict)
     training: list[float] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
     updates: int = 0
     whole: int = 0
     seconds: float = 0.0
@@ -79,6 +83,9 @@ def _take(outcome: Outcome, job: Job, result: Result, out: Path) -> None:
     records: list[dict[str, Any]] = Log(result.path / "log.jsonl").records()
     errors = [record["train_error"] for record in records if "train_error" in record]
     outcome.training += errors[-1:]
+    steps = [record["loss"] for record in records if "mistakes" in record]
+    last = steps[-max(1, len(steps) // 10) :]
+    outcome.losses.append(sum(last) / len(last))
     _keep(outcome, _tested([result.path], job.recipe.data, job.row.protocol, out))
 
 

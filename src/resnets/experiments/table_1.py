@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from ..families import network
-from .experiment import Experiment, Part
+from ..report.parts import Part
+from .experiment import Experiment
 from .published import table
 
 _HEAD = ("network", "published, 1e9 multiply-adds", "ours, 1e9", "parameters", "activations", "verdict")

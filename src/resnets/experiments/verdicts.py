@@ -4,7 +4,9 @@ from ..report.tables import seeds_summary
 from .planning import Schedule
 from .running import Outcome
 
-HEAD = ("", "figure", "published", "others", "ours", "training error", "gap", "runs", "updates", "verdict")
+HEAD = (
+    "", "figure", "published", "others", "ours", "training error", "training loss", "gap", "runs", "updates", "verdict",
+)  # fmt: skip
 _FAILED = 20.0  # percent above which he2016 calls a run a failure
 
 
@@ -27,11 +29,12 @@ def _line(schedule: Schedule, outcome: Outcome, name: str) -> tuple[str, ...]:
     length = f"{outcome.updates:,} of {outcome.whole:,}" if errors else ""
     return (
         row.label,
-        f"{name} error",
+        name if schedule.experiment.higher else f"{name} error",
         f"{published} ({row.note})" if row.note and name == next(iter(row.published), name) else published,
         others,
         ours(errors),
         "" if trained is None else f"{trained:.2f}",
+        f"{sum(outcome.losses) / len(outcome.losses):.3f}" if outcome.losses else "",
         gap,
         str(len(errors)) if errors else "",
         length,
@@ -52,7 +55,7 @@ def verdict(schedule: Schedule, outcome: Outcome, name: str) -> str:
     """What a figure comes to: within the band, better, short, not comparable because …, or not run."""
     row, errors = outcome.row, outcome.figures.get(name, [])
     if not errors and outcome.figures:
-        return "no such figure with so few classes"
+        return "no such figure on this data"
     if not errors:
         reason = schedule.left_out.get(row.label)
         return f"not run: {reason}" if reason else "published only" if not (row.network or row.members) else "not run"
@@ -63,7 +66,7 @@ def verdict(schedule: Schedule, outcome: Outcome, name: str) -> str:
         return "fails, as published" if mean > _FAILED else "does not fail here"
     if name not in row.published:
         return "no published figure"
-    distance = mean - row.published[name]
+    distance = (mean - row.published[name]) * (-1 if schedule.experiment.higher else 1)
     if abs(distance) <= band:
         return f"within the band of {band:g} points"
     return f"better by {-distance:.2f}" if distance < 0 else f"short by {distance:.2f}"
