@@ -82,3 +82,27 @@ def test_help(call):
     code, out, _ = call("detect", "--help")
     assert code == 0
     assert "resnets detect predict" in out
+
+
+def test_check_knows_sets_of_boxes(call, data):
+    """Counts and sizes; what cannot be used by its line; with --strict the first fault ends it."""
+    code, out, _ = call("check", data, "--json")
+    assert code == 0
+    assert json.loads(out)["parts"]["train"]["objects"] == 4
+    wrong = data.parent / "labels.csv"
+    wrong.write_text(data.read_text() + "0.png,bright,70,10,99,20,train\n")
+    code, out, _ = call("check", wrong)
+    assert code == 0
+    assert "left out: " in out
+    code, _, err = call("check", wrong, "--strict")
+    assert code == 3
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_check_takes_a_list_without_corners_as_pictures_to_be_named(call, data):
+    """A list of files and labels is one for classification, whatever it is called."""
+    listed = data.parent / "annotations.csv"
+    listed.write_text("file,label\n" + "".join(f"{number}.png,{'ab'[number % 2]}\n" for number in range(6)))
+    code, out, err = call("check", listed, "--json")
+    assert code == 0, err
+    assert json.loads(out)["classes"] == {"a": 3, "b": 3}

@@ -21,7 +21,7 @@ _SHOWN = 5  # examples of a finding, and classes at each end
 
 @dataclass(frozen=True)
 class Check(Verb):
-    """Read every picture once and report what is wrong; nothing in DATA is changed.
+    """Read every picture once and report what is wrong; nothing in DATA is changed. Sets of boxes are known too.
 
     examples: resnets check photos/; resnets check photos.csv --group-by patient --json; resnets check photos/ --fit pad
     --sheet seen.png
@@ -42,7 +42,10 @@ class Check(Verb):
         """Look and tell; 3 where the data cannot be used."""
         from ..data.check import pictures, report
         from ..data.datasets import Holdout, open_dataset
+        from ..detection.datasets import is_detection
 
+        if is_detection(self.data):
+            return detection_check(self.data, self.strict, self.json)
         if not 0 <= self.size <= 4096:
             raise UsageError(f"--size is {self.size}; it must be at most 4096")
         self._check_sheet()
@@ -144,3 +147,19 @@ def _print(found: "Report", last: str) -> None:
         out.print("\nnothing is wrong with them")
     out.print(f"\nread in {found.seconds:.1f} s, {rate:.0f} pictures a second; nothing was changed")
     out.print(last)
+
+
+def detection_check(data: str, strict: bool, as_json: bool) -> int:
+    """The same for a set of pictures with boxes; strict: whatever had to be left out is an error."""
+    from ..detection.check import check_detection, sentences
+    from ..detection.datasets import open_detection
+
+    found = open_detection(data, max_bad=0.0 if strict else 1.0)
+    reports = check_detection(found)
+    if as_json:
+        facts = {"data": data, "classes": list(found.classes), "notes": list(found.notes), "bad": dict(found.bad)}
+        print_json({**facts, "parts": reports})
+    else:
+        for line in sentences(found, reports):
+            console().print(line)
+    return 0

@@ -23,6 +23,16 @@ def find(root: Path) -> Path | None:
     return next((root / name for name in names if (root / name).is_file()), None)
 
 
+def has_corners(path: Path) -> bool:
+    """Whether the head of a list names corners of boxes."""
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            head = file.readline(10_000).lower()
+    except OSError:
+        return False
+    return any(word in head for word in CORNERS["x1"])
+
+
 def read_list(path: Path, account: Account) -> dict[str, list[Annotated]]:
     """The pictures of a list by part, "" for all where no part is told. Raises DataError for what is no such list."""
     table = read_table(path)

@@ -57,6 +57,18 @@ def open_detection(
     return _closed(safe_text(name), known, made, account, max_bad)
 
 
+def is_detection(data: str) -> bool:
+    """Whether DATA is a detection set by its name or its layout; a list is one where its head tells of corners."""
+    place = Path(data.rpartition(":")[0] if data.rpartition(":")[2] in voc.JOINED else data)
+    if data in STYLES or place.suffix.lower() == ".json":
+        return True
+    if not os.path.isdir(place):  # noqa: PTH112 - Path.is_dir raises for odd names
+        return place.suffix.lower() in SUFFIXES and boxlist.has_corners(place)
+    table = boxlist.find(place)
+    known = voc.layout_of(place), table and boxlist.has_corners(table), any(place.glob("VOC20*/Annotations"))
+    return any(known) or any((place / "annotations").glob("*.json")) or (place / "annotations.json").is_file()
+
+
 def _place(data: str) -> tuple[Path, str]:
     """The folder or file DATA, and the union of VOC folders that is meant."""
     place, _, union = data.rpartition(":")

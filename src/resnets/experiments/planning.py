@@ -29,7 +29,7 @@ _MINIATURE = {"updates": 20, "batch_size": 8}  # a run of a miniature
 
 @dataclass(frozen=True)
 class Job:
-    """One run: a row, a seed, its recipe (of any task), how many updates the whole protocol has, about how long it takes."""
+    """One run: a row, a seed, its recipe (of any task), the updates of the whole protocol, and about how long it is."""
 
     row: Row
     recipe: Any
