@@ -42,11 +42,11 @@ class Train(Verb):
     scale: Annotated[tuple[int, ...], arg(help="shorter sides in training, one at random; the last one tests")] = ()
     longest: Annotated[int | None, arg(help="pixels that the longer side has at most")] = None
     anchors: Annotated[tuple[int, ...], arg(help="sides of anchors in pixels of the scaled picture")] = ()
-    masks: Annotated[bool | None, arg(help="learn masks too (Mask R-CNN)")] = None
-    context: Annotated[bool | None, arg(help="every region sees the whole picture too")] = None
+    masks: Annotated[bool, arg(help="learn masks too (Mask R-CNN)")] = False
+    context: Annotated[bool, arg(help="every region sees the whole picture too")] = False
     pooling: Annotated[Literal["pool", "align"] | None, arg(help="RoIPool, the paper's, or RoIAlign")] = None
     bn: Annotated[Literal["frozen", "live"] | None, arg(help="frozen needs --weights")] = None
-    difficult: Annotated[bool | None, arg(help="learn boxes marked as difficult too")] = None
+    difficult: Annotated[bool, arg(help="learn boxes marked as difficult too")] = False
     max_bad: Annotated[float | None, arg(help="fraction of pictures or boxes that may be unusable")] = None
     metric: Annotated[Literal["area", "voc07", "coco"] | None, arg(help="chooses the best model, is told first")] = None
     weights: Annotated[str | None, arg(help="start from a weights file, a run, a model folder or a detector")] = None
@@ -98,7 +98,8 @@ class Train(Verb):
         )  # fmt: skip
 
     def _given(self, names: Sequence[str]) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        given = {name: getattr(self, name) for name in names}
+        return {name: value for name, value in given.items() if value is not None and value is not False}
 
 
 @dataclass(frozen=True)
