@@ -172,3 +172,11 @@ def test_pixels_become_a_tensor():
     """Colours first, from 0 to 1."""
     found = tensor_of(np.array([[[255, 0, 51]]], np.uint8))
     assert found[:, 0, 0].tolist() == pytest.approx([1, 0, 0.2])
+
+
+def test_no_proposals_are_no_detections(models, image):
+    """Where RPN drops everything as too small, nothing is found, with refinement and without."""
+    model = DetectorNetwork(SPEC, replace(SMALL, smallest=1000.0)).eval()
+    for refine in (False, True):
+        assert len(detect([model], image, replace(TESTING, refine=refine))) == 0
+    assert len(detect([model], image, replace(TESTING, scales=(48, 64)))) == 0

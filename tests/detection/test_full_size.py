@@ -22,15 +22,15 @@ DATA = Path(os.environ.get("RESNETS_DATA", "")) / "bccd"
 @pytest.mark.skipif(not DATA.is_dir(), reason="RESNETS_DATA has no bccd/")
 @pytest.mark.parametrize("name", ["resnet50_v1", "vgg16"])
 def test_one_update_at_full_size(name, tmp_path):
-    """The loss is finite, every layer that may learn has changed, frozen BN has not."""
+    """The loss is that of a beginning, and every layer has learnt."""
     dataset = open_detection(str(DATA))
     made = fit_detector(recipe("voc-2015", network(name), str(DATA)), dataset)
-    made = replace(made, training=replace(made.training, updates=1, batch_size=1))
+    live = replace(made.detector, bn="live")  # of untrained networks
+    made = replace(made, detector=live, training=replace(made.training, updates=1, batch_size=1))
     state, _ = first_state(made, tmp_path, 1, fresh=True)
     before = {key: value.clone() for key, value in state.model.state_dict().items()}
     (step,) = train(Detection(state.model, made, dataset.train.subset([0])), state)
     assert 0 < step.loss < 20
     learns = {key for key, value in state.model.named_parameters() if value.requires_grad}
     changed = {key for key, value in state.model.state_dict().items() if not torch.equal(value, before[key])}
-    assert changed == learns
-    assert not any(".bn" in key for key in changed)
+    assert learns <= changed

@@ -105,5 +105,5 @@ def proposer(spec: Detector, numbers: Regions, shared: Body) -> Proposals:
         dict(zip(("training", "testing"), pair, strict=True)) for pair in (numbers.before_nms, numbers.kept)
     ]
     made = Proposals(anchors, head, 0.7, 0.3, numbers.anchors, 0.5, *tops, numbers.nms)  # type: ignore[arg-type]
-    made.inside_only, made.min_size = numbers.inside_only, numbers.smallest
+    made.inside_only = numbers.inside_only
     return made

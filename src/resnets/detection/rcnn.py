@@ -111,6 +111,7 @@ class DetectorNetwork(nn.Module):
         sizes = [image.shape[-2:] for image in images]
         batch, scaled = self.at(scales, longest)(images, targets)
         assert scaled is not None
+        self._least(sizes, batch.image_sizes)
         features = self.body(batch.tensors.contiguous(memory_format=torch.channels_last))
         losses: dict[str, Tensor] = {}
         if learns == "regions" and proposals is not None:
@@ -165,13 +166,19 @@ class DetectorNetwork(nn.Module):
 
     def decoded(self, deltas: Tensor, boxes: Tensor) -> Tensor:
         """The boxes (R, classes, 4) that DELTAS make of BOXES (R, 4), in the same pixels."""
-        return self.heads.box_coder.decode(deltas, [boxes])[:, 1:]
+        found = self.heads.box_coder.decode(deltas, [boxes])  # of no boxes it has another shape
+        return found.reshape(len(boxes), self.spec.classes + 1, 4)[:, 1:]
 
     def view(self, image: Tensor, scale: int, longest: int) -> View:
         """The shared maps of a picture (3, H, W) at a scale."""
         batch, _ = self.at((scale,), longest)([image])
         features = self.body(batch.tensors.contiguous(memory_format=torch.channels_last))
+        self._least([image.shape[-2:]], batch.image_sizes)
         return View(features, batch, _factors(image.shape[-2:], batch.image_sizes[0]).to(image.device))
+
+    def _least(self, old: Sequence[Sequence[int]], new: Sequence[Sequence[int]]) -> None:
+        """Let RPN drop proposals below `smallest`, in pixels of the picture, as py-faster-rcnn does."""
+        self.rpn.min_size = self.numbers.smallest * min(now[0] / was[0] for was, now in zip(old, new, strict=True))
 
     def propose(self, view: View) -> Tensor:
         """RPN's proposals (P, 4) in pixels of the picture, best first."""

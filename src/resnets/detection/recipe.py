@@ -14,7 +14,7 @@ class Regions:
     """The numbers of Faster R-CNN (arXiv:1506.01497 section 3, as in py-faster-rcnn).
 
     before_nms, kept: proposals before and after NMS, in training and in testing. nms: its IoU. smallest: side in pixels
-    of the scaled image below which a proposal is dropped. anchors, regions: that learn from an image. foreground:
+    of the picture below which a proposal is dropped. anchors, regions: that learn from an image. foreground:
     fraction of the regions, at most. background_from: IoU from which a region is a background that teaches ("[0.1,
     0.5)" of Fast R-CNN; 0: every one below 0.5). inside_only: anchors that cross the border teach nothing.
     """
