@@ -29,7 +29,15 @@ def suffixes_of(base):
 
 
 # Beside every base name the golden file holds every suffix of a family, on its shallowest networks.
-SUFFIXED = ("resnet18", "resnet50", "preresnet50", "cifar_resnet20", "cifar_plain20", "cifar_highway20")
+SUFFIXED = (
+    "resnet18",
+    "resnet50",
+    "preresnet50",
+    "slim_resnet18",
+    "cifar_resnet20",
+    "cifar_plain20",
+    "cifar_highway20",
+)
 CHOSEN = [
     *(name for name in names() if name in BASES or name.startswith("vgg")),
     *(base + suffix for base in SUFFIXED for suffix in suffixes_of(base)),

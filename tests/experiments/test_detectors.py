@@ -66,6 +66,7 @@ def test_the_papers_protocol_says_what_it_needs(tmp_path, capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("name", ["table-7", "table-9"])
 def test_tables_with_their_own_networks_in_small(name, tmp_path):
     """VGG-16 and ResNet-101, two updates each, by the command."""
