@@ -94,7 +94,7 @@ def test_evil_pth_corpus(title, tmp_path, events, loads):
     start = time.thread_time()
     with pytest.raises(WeightsError, match=r"^cannot read weights .*weights\.pth: [^\n]{10,200}$"):
         read_tensors(file)
-    assert time.thread_time() - start < 5  # what a bomb takes grows without bound
+    assert time.thread_time() - start < 1
     assert (events, loads) == ([], [])
     assert not evil.CANARY.exists()
 
@@ -220,7 +220,7 @@ def test_pth_bomb(tmp_path):
         before, start = peak_memory(), time.thread_time()
         with pytest.raises(WeightsError):
             read(tmp_path, data)
-        assert time.thread_time() - start < 5  # what a bomb takes grows without bound
+        assert time.thread_time() - start < 1
         assert peak_memory() - before < 32 * 2**20
 
 
