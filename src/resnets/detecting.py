@@ -8,27 +8,26 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import files
-from .data.course import batches_per_epoch
 from .data.randomness import fold
 from .detection import bundle
 from .detection.bundle import DetectorBundle
 from .detection.datasets import open_detection
 from .detection.figures import Figures, figures_of
 from .detection.job import Detection
+from .detection.masks import hotcoco
 from .detection.objects import Detections, DetectionSet, Scenes
 from .detection.rcnn import DetectorNetwork
 from .detection.recipe import DetectionRecipe
 from .detection.result import DetectionResult
-from .errors import UsageError, WeightsError, safe_text
+from .errors import DataError, UsageError, WeightsError, safe_text
+from .evaluation.evaluate import check_bad
 from .families import name_of
 from .models import create_model
 from .models.device import CPU, device_called, device_of
-from .record import keep_bad, keep_result, model_folder
-from .start import Machine, start_from
+from .models.folder import held
+from .record import keep_bad, keep_result, keep_scenes, model_folder
+from .start import Machine, ScenePlan, start_from, state_of
 from .training.distributed import processes
-from .training.optimizer import Average, optimizer
-from .training.schedule import Schedule
 from .training.train import Best, State
 
 
@@ -38,7 +37,17 @@ def load(path: str | Path) -> DetectorBundle:
 
 
 def fit_detector(recipe: DetectionRecipe, dataset: DetectionSet) -> DetectionRecipe:
-    """The recipe with as many classes as the data has."""
+    """The recipe with as many classes as the data has.
+
+    Raises, before anything is trained, DataError for data without a training part, or without the masks that are to be
+    learnt, and EnvironmentProblem where masks or COCO's figures need a package that is not installed.
+    """
+    if not len(dataset.train):
+        raise DataError(f"{dataset.name} has no training part; give data with one, or resnets detect evaluate")
+    if recipe.detector.masks or recipe.metric == "coco":
+        hotcoco()
+    if recipe.detector.masks and dataset.train.objects(0, masks=True).masks is None:
+        raise DataError(f"{dataset.name} has no masks to learn; leave out --masks")
     return replace(recipe, detector=replace(recipe.detector, classes=len(dataset.classes)))
 
 
@@ -51,22 +60,14 @@ def first_state(
     model = DetectorNetwork(recipe.detector, recipe.regions, recipe.normalize, training.fan)
     notes = _weights_into(model, recipe, folder) if recipe.weights and fresh else []
     model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    per_epoch = batches_per_epoch(images, training.batch_size)
-    schedule = Schedule(training, training.updates or training.epochs * per_epoch, per_epoch)
-    average = Average(model, training.ema) if training.ema else None
-    return State(model, optimizer(model, "heads.box_predictor", training), schedule, average, per_epoch), notes
+    return state_of(model, "heads.box_predictor", training, images), notes
 
 
 def _weights_into(model: DetectorNetwork, recipe: DetectionRecipe, folder: Path) -> list[str]:
     """Load a detector whole, or a classifier's network into the layers that detection takes of it."""
     place = step_folder(recipe.weights, folder)
-    try:
-        found = load(place) if place.is_dir() else None
-    except WeightsError as error:
-        if "classifier" not in str(error):
-            raise
-        found = None
-    if found:
+    if place.is_dir() and held(model_folder(place)) == "detector":
+        found = load(place)
         own = {name: tensor.shape for name, tensor in model.state_dict().items()}
         if own != {name: tensor.shape for name, tensor in found.tensors.items()}:
             raise WeightsError(
@@ -84,19 +85,6 @@ def _weights_into(model: DetectorNetwork, recipe: DetectionRecipe, folder: Path)
 def step_folder(name: str, folder: Path) -> Path:
     """The folder that NAME means for the run in FOLDER: of "step-2" the one beside it."""
     return folder.parent / name if name.startswith("step-") else Path(name)
-
-
-@dataclass(frozen=True)
-class DetectionPlan:
-    """What a detector's run has understood before its first update."""
-
-    folder: Path
-    recipe: DetectionRecipe
-    dataset: DetectionSet
-    total: int
-    per_epoch: int
-    resumed_at: int
-    notes: tuple[str, ...]
 
 
 def begin(recipe: DetectionRecipe, folder: Path, machine: Machine, fresh: bool, check: Callable[[], None]) -> "Setting":
@@ -129,18 +117,14 @@ class Setting:
         self.together, self.fingerprint = self.job.together, self.dataset.train.fingerprint()
 
     def write(self) -> None:
-        """Write data.json once: classes, pictures and boxes of each part, notes, what was dropped."""
-        path = self.folder / "data.json"
-        if not path.exists():
-            parts = {name: len(part) for name, part in self.dataset.parts.items()}
-            facts = {"name": self.dataset.name, "classes": list(self.dataset.classes), "parts": parts}
-            files.write_json(path, {**facts, "notes": list(self.notes), "bad": dict(self.dataset.bad)})
+        """Write what a run begins with."""
+        keep_scenes(self.folder, self.dataset, self.notes)
 
-    def plan(self, notes: tuple[str, ...]) -> DetectionPlan:
+    def plan(self, notes: tuple[str, ...]) -> ScenePlan:
         """What is understood before the first update."""
         state = self.state
         lengths = (state.schedule.total, state.per_epoch, state.update)
-        return DetectionPlan(self.folder, self.recipe, self.dataset, *lengths, notes)
+        return ScenePlan(self.folder, self.recipe, self.dataset, *lengths, notes)
 
     def bundle(self, tensors: dict[str, Tensor], **facts: Any) -> DetectorBundle:
         """The model folder that TENSORS make."""
@@ -165,8 +149,6 @@ class Setting:
 
     def check_bad(self) -> None:
         """Raise DataError where more pictures cannot be read than the recipe allows."""
-        from .evaluation.evaluate import check_bad
-
         self.state.bad |= self.job.bad
         check_bad(list(self.state.bad.items()), sum(map(len, self.dataset.parts.values())), self.recipe.max_bad)
 

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from . import bundle, files
 from .bundle import Bundle
-from .data.course import batches_per_epoch
 from .data.images import ImageError
 from .data.randomness import fold
 from .detection.datasets import open_detection
@@ -33,12 +32,10 @@ from .families import name_of
 from .models import create_model
 from .models.device import device_called
 from .models.folder import head, read_folder
-from .record import keep_bad, keep_result, model_folder
-from .start import Machine, start_from
+from .record import keep_bad, keep_result, keep_scenes, model_folder
+from .start import Machine, ScenePlan, start_from, state_of
 from .training.checkpoint import check_finite, pack
 from .training.distributed import processes
-from .training.optimizer import Average, optimizer
-from .training.schedule import Schedule
 from .training.train import Best, State
 
 _PARTS = {"class": "classifier", "rpn": "rpn", "rcnn": "rcnn"}  # which network of a Localizer a step trains
@@ -92,7 +89,7 @@ def begin(
     together, device = processes(), device_called(machine.device)
     dataset = one_class_each(open_detection(recipe.data, recipe.max_bad).tested_on(recipe.test_images))
     network = replace(recipe.network, classes=len(dataset.classes), channels=3, size=recipe.size)
-    recipe, training, notes = replace(recipe, network=network), recipe.training, list(dataset.notes)
+    recipe, notes = replace(recipe, network=network), list(dataset.notes)
     torch.manual_seed(fold(recipe.seed, "init"))
     model, localizer = _network(recipe), Localizer(recipe)
     if recipe.step != "class":
@@ -104,24 +101,8 @@ def begin(
         localizer = replace(localizer, rpn=load(folder.parent / "rpn").to(device))
     model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     job = Localization(model, recipe, dataset.train, localizer, together)
-    per_epoch = batches_per_epoch(len(dataset.train), training.batch_size)
-    schedule = Schedule(training, training.updates or training.epochs * per_epoch, per_epoch)
-    average = Average(model, training.ema) if training.ema else None
-    state = State(model, optimizer(model, "scores", training), schedule, average, per_epoch)
+    state = state_of(model, "scores", recipe.training, len(dataset.train))
     return Setting(folder, recipe, dataset, job, state, check, notes)
-
-
-@dataclass(frozen=True)
-class LocalizationPlan:
-    """What a step has understood before its first update."""
-
-    folder: Path
-    recipe: LocalizationRecipe
-    dataset: DetectionSet
-    total: int
-    per_epoch: int
-    resumed_at: int
-    notes: tuple[str, ...]
 
 
 @dataclass
@@ -147,18 +128,14 @@ class Setting:
         self.val = parts.get("val") if self.last_part == "test" else None
 
     def write(self) -> None:
-        """Write data.json once: classes, pictures of each part, notes, what was dropped."""
-        path = self.folder / "data.json"
-        if not path.exists():
-            parts = {name: len(part) for name, part in self.dataset.parts.items()}
-            facts = {"name": self.dataset.name, "classes": list(self.dataset.classes), "parts": parts}
-            files.write_json(path, {**facts, "notes": self.notes, "bad": dict(self.dataset.bad)})
+        """Write what a run begins with."""
+        keep_scenes(self.folder, self.dataset, self.notes)
 
-    def plan(self, notes: tuple[str, ...]) -> LocalizationPlan:
+    def plan(self, notes: tuple[str, ...]) -> ScenePlan:
         """What is understood before the first update."""
         state = self.state
         lengths = (state.schedule.total, state.per_epoch, state.update)
-        return LocalizationPlan(self.folder, self.recipe, self.dataset, *lengths, notes)
+        return ScenePlan(self.folder, self.recipe, self.dataset, *lengths, notes)
 
     def check_bad(self) -> None:
         """Raise DataError where more pictures cannot be read than the recipe allows."""

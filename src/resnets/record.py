@@ -18,6 +18,7 @@ from .data.preprocessing import Preprocessing
 from .data.sources import Files, Source
 from .data.splits import path_text
 from .detection.localization_recipe import LocalizationRecipe
+from .detection.objects import DetectionSet
 from .detection.recipe import DetectionRecipe
 from .environment import environment
 from .errors import DataError, LockHeld, UsageError, WeightsError, safe_text
@@ -234,6 +235,15 @@ def keep_data(folder: Path, dataset: Dataset, notes: Sequence[str]) -> None:
         parts = {n: np.bincount(p.labels, minlength=count).tolist() for n, p in dataset.parts.items()}
         facts = {"name": dataset.name, "split": dataset.split, "classes": list(dataset.classes)}
         files.write_json(path, {**facts, "parts": parts, "notes": list(notes)})
+
+
+def keep_scenes(folder: Path, dataset: DetectionSet, notes: Sequence[str]) -> None:
+    """Write data.json once for pictures with boxes: classes, pictures of each part, notes, what was dropped."""
+    path = folder / "data.json"
+    if not path.exists():
+        parts = {name: len(part) for name, part in dataset.parts.items()}
+        facts = {"name": dataset.name, "classes": list(dataset.classes), "parts": parts}
+        files.write_json(path, {**facts, "notes": list(notes), "bad": dict(dataset.bad)})
 
 
 def _changes(old: str, new: str) -> str:

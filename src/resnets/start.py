@@ -24,6 +24,7 @@ from .data.preprocessing import NORMALIZATIONS, Preprocessing, normalization
 from .data.randomness import fold
 from .data.sources import Arrays, Source, sizes_of
 from .detection.localization_recipe import LocalizationRecipe
+from .detection.objects import DetectionSet
 from .detection.recipe import DetectionRecipe
 from .errors import EnvironmentProblem, UsageError, unknown
 from .families import name_of
@@ -33,7 +34,7 @@ from .models.fused import works
 from .models.layers import free_at_once, set_compiled, set_ghost_batch
 from .models.network import ResidualNetwork
 from .models.weights import fit_weights
-from .recipe import Recipe
+from .recipe import Recipe, Training
 from .record import PIXEL_MEAN, mean_facts, model_folder
 from .spec import AnyNetwork
 from .training.distributed import Processes
@@ -88,6 +89,19 @@ class Plan:
     resumed_at: int
     notes: tuple[str, ...]
     cost: Cost | None = None
+
+
+@dataclass(frozen=True)
+class ScenePlan:
+    """What a run on pictures with boxes has understood before its first update; `recipe` is its task's."""
+
+    folder: Path
+    recipe: Any
+    dataset: DetectionSet
+    total: int
+    per_epoch: int
+    resumed_at: int
+    notes: tuple[str, ...]
 
 
 def settled(recipe: R, folder: Path, device: torch.device | None = None) -> R:
@@ -220,10 +234,15 @@ def new_state(recipe: Recipe, images: int, fresh: bool, device: torch.device = C
     layout = _LAST if training.channels_last else torch.contiguous_format
     model.to(device=device, memory_format=layout)  # type: ignore[call-overload]
     use_kernels(model, training.kernels)
+    return state_of(model, model.classifier_name, training, images), notes
+
+
+def state_of(model: torch.nn.Module, classifier: str, training: Training, images: int) -> State:
+    """The state before the first update of MODEL on so many IMAGES; CLASSIFIER is the name of its last layers."""
     per_epoch = batches_per_epoch(images, training.batch_size)
     schedule = Schedule(training, training.updates or training.epochs * per_epoch, per_epoch)
     average = Average(model, training.ema) if training.ema else None
-    return State(model, optimizer(model, model.classifier_name, training), schedule, average, per_epoch), notes
+    return State(model, optimizer(model, classifier, training), schedule, average, per_epoch)
 
 
 def use_kernels(model: torch.nn.Module, kernels: str) -> None:

@@ -51,6 +51,14 @@ def test_train_evaluate_predict(call, data, tmp_path):
     assert call("resume", tmp_path / "run")[0] == 0
 
 
+def test_the_four_steps_print_one_object(call, data, tmp_path):
+    """Progress of every step on standard error, the last one's result on standard output."""
+    code, out, err = call("detect", "train", data, "--alternating", "--out", tmp_path / "run", *SMALL, "--json")
+    assert code == 0, err
+    assert json.loads(out)["recipe"] == "quick-step-4"
+    assert err.count("anchors") >= 4
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
@@ -62,6 +70,7 @@ def test_train_evaluate_predict(call, data, tmp_path):
         (["detect", "train", "digits-scene", "--scale", "8"], 2, "at least 32"),
         (["detect", "train", "digits-scene", "--recipe", "quik"], 2, "detection recipe"),
         (["detect", "evaluate"], 2, "MODEL"),
+        (["detect", "evaluate", "x", "--images", "-1"], 2, "at least 0"),
         (["detect", "evaluate", "x", "--annotations", "a.json"], 2, "both"),
         (["detect", "evaluate", "nowhere", "--data", "digits-scene"], 2, "no folder"),
         (["detect", "predict", "nowhere", "picture.jpg"], 2, "no folder"),

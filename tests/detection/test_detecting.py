@@ -6,13 +6,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from resnets import api
 from resnets.detecting import load
 from resnets.detection.recipe import DetectionRecipe, Regions, alternating, recipe
 from resnets.detection.result import DetectionResult
 from resnets.detector import evaluated, looked
-from resnets.errors import UsageError, WeightsError
+from resnets.errors import DataError, UsageError, WeightsError
 from resnets.families import network
 from resnets.run import events, execute
 from resnets.start import Machine
@@ -125,10 +126,20 @@ def test_alternating_steps_share_their_layers(tmp_path):
     assert not torch.equal(second["heads.box_predictor.cls_score.weight"], last["heads.box_predictor.cls_score.weight"])
 
 
+def test_what_cannot_be_learnt_is_refused_before_training(tmp_path):
+    """No training part, and no masks where masks are asked for; nothing is left behind."""
+    boxes = tmp_path / "boxes.csv"
+    Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save(tmp_path / "a.png")
+    for part, asked, said in (("test", False, "no training part"), ("train", True, "no masks")):
+        boxes.write_text(f"file,label,x1,y1,x2,y2,part\na.png,black,8,8,40,40,{part}\n")
+        made = small(str(boxes))
+        with pytest.raises(DataError, match=said):
+            execute_detector(tmp_path / "run", replace(made, detector=replace(made.detector, masks=asked)))
+        assert not (tmp_path / "run").exists()
+
+
 def test_predictions_on_files(run, tmp_path):
     """One answer a file; what cannot be read says why; drawings lie where they were asked for."""
-    from PIL import Image
-
     Image.fromarray(np.zeros((40, 60, 3), np.uint8)).save(tmp_path / "black.png")
     (tmp_path / "empty").mkdir()
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff broken")

@@ -58,15 +58,16 @@ class Train(Verb):
         from ..api import followed, new_folder
         from ..detection.recipe import alternating
         from .detector_screen import DetectorScreen
-        from .train import follow
+        from .train import follow, watch
 
         made = self.made()
         folder = self.out or new_folder(f"{self.network}-{self.design}-{Path(self.data).name}")
-        steps = alternating(made) if self.alternating else (made,)
-        for number, step in enumerate(steps, 1):
-            place = folder / f"step-{number}" if self.alternating else folder
-            follow(followed(step, place), self.json and number == len(steps), DetectorScreen)
-        return 0
+        if not self.alternating:
+            return follow(followed(made, folder), self.json, DetectorScreen)
+        *first, last = ((step, folder / f"step-{number}") for number, step in enumerate(alternating(made), 1))
+        for step, place in first:
+            watch(followed(step, place), self.json, DetectorScreen)
+        return follow(followed(*last), self.json, DetectorScreen)
 
     def made(self) -> Any:
         """The recipe that the options make. Raises UsageError."""
@@ -127,6 +128,8 @@ class Evaluate(Verb):
         """Test and tell."""
         if bool(self.annotations) != bool(self.results) or bool(self.annotations) == bool(self.models):
             raise UsageError("give MODEL… and --data, or both --annotations and --results")
+        if self.images < 0 or min(self.scales, default=32) < 32:
+            raise UsageError("--images must be at least 0, every one of --scales at least 32")
         if self.annotations and self.results:
             from ..detection.coco_metric import figures_of_files
 

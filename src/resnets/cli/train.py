@@ -132,16 +132,23 @@ class Resume(Verb):
 def follow(run: Iterator[Any], as_json: bool, kind: "type[Screen] | None" = None) -> int:
     """Show the events of RUN on a screen of this KIND, the last one as JSON where a program asks; the exit code."""
     from ..training.distributed import processes
-    from .screen import Screen
 
-    first = processes().first
-    event = None
-    with (kind or Screen)(to_stderr=as_json, quiet=not first) as screen:
-        for event in run:
-            screen.show(event)
-    if as_json and first:
+    event = watch(run, as_json, kind)
+    if as_json and processes().first:
         print_json(plain(event))
     return 0
+
+
+def watch(run: Iterator[Any], to_stderr: bool, kind: "type[Screen] | None" = None) -> Any:
+    """Show the events of RUN on a screen of this KIND; the last one."""
+    from ..training.distributed import processes
+    from .screen import Screen
+
+    event = None
+    with (kind or Screen)(to_stderr=to_stderr, quiet=not processes().first) as screen:
+        for event in run:
+            screen.show(event)
+    return event
 
 
 def _fetch(data: str) -> Path:

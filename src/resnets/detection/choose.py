@@ -14,6 +14,8 @@ _STEP = 4  # pixels that a side is a multiple of
 
 def fitted(recipe: DetectionRecipe, dataset: DetectionSet) -> DetectionRecipe:
     """RECIPE with a scale no larger than the pictures are, and with anchors as large as their boxes."""
+    if not len(dataset.train):
+        return recipe
     step = max(1, len(dataset.train) // _LOOKED_AT)
     indices = range(0, len(dataset.train), step)
     shorter = [min(dataset.train.size(index)) for index in indices]

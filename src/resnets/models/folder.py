@@ -28,6 +28,27 @@ def head() -> dict[str, Any]:
     return {"format": FORMAT, "version": __version__}
 
 
+def held(folder: Path) -> str:
+    """What the model folder FOLDER holds: "classifier", "detector" or "localizer". Raises WeightsError."""
+    return _held(_config(folder)[0]["resnets"])
+
+
+def _held(section: Any) -> str:
+    return next((kind for kind in _USES if kind in section), "classifier")
+
+
+def _config(folder: Path) -> tuple[dict[str, Any], bytes]:
+    """FOLDER's config.json, which has a section of ours, and its bytes."""
+    try:
+        text = (folder / "config.json").read_bytes()
+        data = json.loads(text)
+        _ = data["label_names"], data["resnets"]["format"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        where = safe_text(str(folder))
+        raise WeightsError(f"{where} is no model folder: config.json is missing, damaged or not ours") from error
+    return data, text
+
+
 def read_folder(
     folder: Path, section: type[T], task: str, made: Callable[[T], nn.Module]
 ) -> tuple[T, tuple[str, ...], dict[str, Tensor]]:
@@ -37,15 +58,11 @@ def read_folder(
     damaged, is of a newer format or of another task.
     """
     where = safe_text(str(folder))
-    try:
-        text = (folder / "config.json").read_bytes()
-        data = json.loads(text)
-        given, names, form = data["resnets"], data["label_names"], data["resnets"]["format"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise WeightsError(f"{where} is no model folder: config.json is missing, damaged or not ours") from error
+    data, text = _config(folder)
+    given, names, form = data["resnets"], data["label_names"], data["resnets"]["format"]
     if isinstance(form, int) and form > FORMAT:
         raise WeightsError(f"{where} was made by resnets {safe_text(str(given.get('version')))}; this is {__version__}")
-    found = next((kind for kind in _USES if kind in given), "classifier")
+    found = _held(given)
     if found != task:
         raise WeightsError(f"{where} holds a {found}; {_USES[found]}")
     try:

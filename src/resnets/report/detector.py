@@ -32,10 +32,11 @@ def write(folder: Path, result: DetectionResult) -> Path:
     figures = [(key, _number(value)) for key, value in result.figures.items()]
     classes = [(safe_text(key), _number(value)) for key, value in result.classes.items()]
     places = sorted((folder / result.evaluation).glob("found-*.png")) if result.evaluation else []
+    rule = "11 points" if result.metric == "voc07" else "area rule"
     parts = [
         Part("Training", svg=curves({name: records})),
         Part("Average precision", (("figure", "value"), *figures), text=(_RULES,)) if figures else None,
-        Part("Classes", (("class", "AP, area rule"), *classes)) if classes else None,
+        Part("Classes", (("class", f"AP, {rule}"), *classes)) if classes else None,
         Part("Test pictures", pictures=tuple((path.stem, path.read_bytes()) for path in places)) if places else None,
     ]
     page = _Page(name, stated, tuple(part for part in parts if part))
