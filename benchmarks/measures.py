@@ -18,11 +18,15 @@ _LEAST = 1 << 20  # bytes; below it memory is noise
 
 @dataclass(frozen=True)
 class Measure:
-    """What is computed from our figures and the peer's in a round, which way is better, and its sign in a table."""
+    """What is computed from our figures and the peer's in a round, which way is better, and its sign in a table.
+
+    timed: whether it comes from seconds, and means nothing where an arm and its twin differ.
+    """
 
     of: Callable[[Figures, Figures], float]
     at_least: bool = False
     sign: str = ""
+    timed: bool = True
 
     def reaches(self, value: float, bar: float | None) -> bool:
         """Whether VALUE is as good as BAR, if there is one."""
@@ -32,10 +36,12 @@ class Measure:
 MEASURES = {
     "speed": Measure(lambda ours, peer: peer["seconds"] / ours["seconds"], True, "×"),
     "time": Measure(lambda ours, peer: ours["seconds"] / peer["seconds"], sign="×"),
-    "memory": Measure(lambda ours, peer: max(ours["bytes"], _LEAST) / max(peer["bytes"], _LEAST), sign="×"),
-    "fewer images": Measure(lambda ours, peer: peer["images"] / ours["images"], True, "×"),
-    "points lost": Measure(lambda ours, peer: ours["error"] - peer["error"]),
-    "top-1 agreement": Measure(lambda ours, peer: ours["agreement"], True, " %"),
+    "memory": Measure(
+        lambda ours, peer: max(ours["bytes"], _LEAST) / max(peer["bytes"], _LEAST), sign="×", timed=False
+    ),
+    "fewer images": Measure(lambda ours, peer: peer["images"] / ours["images"], True, "×", timed=False),
+    "points lost": Measure(lambda ours, peer: ours["test_error"] - peer["test_error"], timed=False),
+    "top-1 agreement": Measure(lambda ours, peer: ours["agreement"], True, " %", timed=False),
     "exponent of the time": Measure(
         lambda ours, peer: math.log(ours["seconds"] / peer["seconds"]) / math.log(ours["work"] / peer["work"])
     ),
@@ -60,10 +66,11 @@ def twin_differs(one: Sequence[Figures], other: Sequence[Figures], limit: float 
     return ratio, f"the twin differs by {100 * (ratio - 1):+.1f} %" if abs(ratio - 1) > limit else ""
 
 
-def compared(comparison: Comparison, arms: dict[str, Figures], void: str = "") -> dict[str, Any]:
+def compared(comparison: Comparison, arms: dict[str, Figures], void: str = "", twin: str = "") -> dict[str, Any]:
     """The row of COMPARISON: the peer, the value with its interval, and the verdict.
 
-    arms: by name, each with `rounds`, or with an `error`; `wrong` where its output is. void: why no verdict counts.
+    arms: by name, each with `rounds`, or with an `error`; `wrong` where its output is. void: why no verdict counts. twin: why
+    none counts that comes from seconds.
     """
     measure, names = MEASURES[comparison.measure], (comparison.ours, *comparison.peers)
     row = {"goal": comparison.goal, "ours": comparison.ours, "peer": " / ".join(comparison.peers)}
@@ -74,7 +81,7 @@ def compared(comparison: Comparison, arms: dict[str, Figures], void: str = "") -
     rounds = [[arms[name] | figures for figures in arms[name]["rounds"]] for name in (comparison.ours, peer)]
     values = [measure.of(ours, theirs) for ours, theirs in zip(*rounds, strict=True)]
     value, wrong = statistics.median(values), [f"{n}: {arms[n]['wrong']}" for n in names if "wrong" in arms[n]]
-    reason = "; ".join(wrong) or void
+    reason = "; ".join(wrong) or void or (twin if measure.timed else "")
     if reason:
         verdict = "VOID"
     elif comparison.bar is None or len(values) < ROUNDS:

@@ -62,8 +62,10 @@ def _work(pipe: Connection, arm: Arm, cores: int) -> None:
         answer = call()
         told = {"setup": ready - began, "first": time.perf_counter() - ready, "engine": answer.get("engine", "")}
         pipe.send(told | ({"output": answer["output"]()} if "output" in answer else {}))
+        _trim()  # what a call has freed is not kept from the other arms
         while True:
             pipe.send(_round(call, pipe.recv()))
+            _trim()
     except (EOFError, BrokenPipeError):  # nobody asks any more
         return
     except Exception as error:  # engines raise kinds of their own
@@ -78,8 +80,7 @@ def _round(call: Callable[[], dict[str, Any]], least: float) -> dict[str, float]
     time.sleep(_REST)
     if least:
         call()
-    gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)
+    _trim()
     (_SELF / "clear_refs").write_text("5")  # VmHWM begins again at VmRSS
     before = _status("VmRSS")
     calls, began, now = 0, time.perf_counter(), 0.0
@@ -89,6 +90,11 @@ def _round(call: Callable[[], dict[str, Any]], least: float) -> dict[str, float]
         calls, now = calls + 1, time.perf_counter() - began
     figures = {name: value for name, value in answer.items() if isinstance(value, int | float)}
     return {"seconds": now / calls, "bytes": _status("VmHWM") - before, "calls": calls, **figures}
+
+
+def _trim() -> None:
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
 
 
 def _status(name: str) -> int:

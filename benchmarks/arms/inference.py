@@ -20,7 +20,7 @@ from torch import nn
 from resnets.bundle import Bundle
 from resnets.data.preprocessing import Preprocessing
 from resnets.deploy.engines import ENGINES, Prepared
-from resnets.deploy.export import needed
+from resnets.deploy.runtimes import needed
 from resnets.deploy.measured import race
 from resnets.deploy.pictures import CALIBRATION, Pictures
 from resnets.models import create_model
@@ -105,7 +105,7 @@ def _timed(predict: Callable[[NDArray[Any]], Any], network: str, batch: int) -> 
         logits = [predict(part) for part in parts]
         figures: dict[str, Any] = {"output": lambda: np.concatenate(logits)}
         if labels is not None:
-            figures["error"] = 100 * float((np.concatenate(logits).argmax(1) != labels).mean())
+            figures["test_error"] = 100 * float((np.concatenate(logits).argmax(1) != labels).mean())
         return figures
 
     return call

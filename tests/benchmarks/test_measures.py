@@ -53,9 +53,22 @@ def test_the_fastest_peer_counts():
     assert (found["peer"], found["value"]) == ("fast", 1.5)
 
 
+def test_points_lost_are_those_of_the_test_error():
+    ours, peer = arm(*[1.0] * 10), arm(*[5.0] * 10)
+    for figures, error in ((ours, 8.5), (peer, 8.25)):
+        figures["rounds"] = [each | {"test_error": error} for each in figures["rounds"]]
+    found = row(ours, {"peer": peer}, ("points lost", 0.3, None))
+    assert (found["value"], found["verdict"]) == (0.25, "PASS")
+    comparison = Comparison("P0", "ours", ("peer",), "points lost", 0.3)
+    differs = compared(comparison, {"ours": ours, "peer": peer}, twin="the twin differs by +4.0 %")
+    assert differs["verdict"] == "PASS", "it does not come from seconds"
+
+
 def test_what_gives_no_verdict():
     ours, peer = arm(*[1.0] * 10), arm(*[5.0] * 10)
-    assert row(ours, {"peer": peer}, void="the twin differs by +4.0 %")["verdict"] == "VOID"
+    assert row(ours, {"peer": peer}, void="the reference fails")["verdict"] == "VOID"
+    comparison = Comparison("P0", "ours", ("peer",), "speed", 2.0)
+    assert compared(comparison, {"ours": ours, "peer": peer}, twin="it differs")["verdict"] == "VOID"
     wrong = row({**ours, "wrong": "outputs differ by 0.2"}, {"peer": peer})
     assert (wrong["verdict"], wrong["reason"]) == ("VOID", "ours: outputs differ by 0.2")
     few = row(arm(*[1.0] * 9), {"peer": arm(*[5.0] * 9)})
@@ -84,8 +97,17 @@ def test_interval_covers_the_median_as_often_as_it_says():
     assert 0.91 <= np.mean([low <= 1.0 <= high for low, high in spans]) <= 0.99
 
 
-def test_order_is_rotated_and_turned():
-    assert [rotated("abc", turn) for turn in range(4)] == [list("abc"), list("acb"), list("cab"), list("cba")]
+def test_order_is_rotated_in_steps_of_another_length():
+    assert [rotated("abc", turn) for turn in range(4)] == [list("abc"), list("bac"), list("cab"), list("acb")]
+    assert (rotated("a", 5), rotated("", 2), rotated("ab", 3)) == (["a"], [], list("ba"))
+    names = "abcdefghi"
+    before = {name: set() for name in names}
+    for turn in range(10):
+        order = rotated(names, turn)
+        assert sorted(order) == list(names)
+        for one, other in zip(order, order[1:], strict=False):
+            before[other].add(one)
+    assert min(map(len, before.values())) >= 5, "what ran before is another arm nearly every time"
 
 
 def test_outputs_are_checked():
