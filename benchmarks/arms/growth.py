@@ -21,6 +21,7 @@ from resnets import families, recipes
 from resnets.data.batches import testing_batches
 from resnets.data.preprocessing import Preprocessing
 from resnets.models import create_model
+from resnets.models.layers import free_at_once
 from resnets.run import events
 from resnets.training.train import Step
 
@@ -51,7 +52,8 @@ def pixels(side: int, batch: int = 8) -> Call:
 
 
 def prediction(images: int) -> Call:
-    """ResNet-18 over so many files, decoded in the same process."""
+    """ResNet-18 over so many files, decoded in the same process, with memory given back as `resnets predict` does."""
+    free_at_once()
     model, source = create_model("resnet18").eval(), photographs()
     source = source.subset(np.arange(images) % len(source))
 

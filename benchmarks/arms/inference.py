@@ -20,9 +20,9 @@ from torch import nn
 from resnets.bundle import Bundle
 from resnets.data.preprocessing import Preprocessing
 from resnets.deploy.engines import ENGINES, Prepared
-from resnets.deploy.runtimes import needed
 from resnets.deploy.measured import race
 from resnets.deploy.pictures import CALIBRATION, Pictures
+from resnets.deploy.runtimes import needed
 from resnets.models import create_model
 from resnets.testing import ForeignModel
 

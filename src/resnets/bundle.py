@@ -41,7 +41,8 @@ class Bundle:
     """A network with its weights, what its classes are called, and how pictures become its input.
 
     facts: what the run says of the model (data, errors, seed); shown in the model card. temperature: what logits are
-    divided by before the softmax, fitted on validation data (arXiv:1706.04599).
+    divided by before the softmax, fitted on validation data (arXiv:1706.04599). reject_below: an answer of less
+    probability is "not sure"; 95 % of the validation images have more (arXiv:1610.02136), 0 where nothing is known.
     """
 
     network: AnyNetwork
@@ -50,6 +51,7 @@ class Bundle:
     preprocessing: Preprocessing
     facts: dict[str, Any] = field(default_factory=dict)
     temperature: float = 1.0
+    reject_below: float = 0.0
 
     def model(self) -> ResidualNetwork | VGGNetwork:
         """The module with the weights, in eval mode; its bits do not depend on the memory format of `tensors`."""
@@ -107,6 +109,7 @@ def config(bundle: Bundle) -> dict[str, Any]:
             "preprocessing": asdict(preprocessing),
             "facts": bundle.facts,
             "temperature": bundle.temperature,
+            "reject_below": bundle.reject_below,
         },
     }
 
@@ -121,6 +124,7 @@ class _Section:
     preprocessing: Preprocessing
     facts: dict[str, Any]
     temperature: float = 1.0
+    reject_below: float = 0.0
 
 
 def load(folder: Path) -> Bundle:
@@ -129,7 +133,8 @@ def load(folder: Path) -> Bundle:
     if len(classes) != own.network.classes:
         where = safe_text(str(folder))
         raise WeightsError(f"{where}: config.json names {len(classes)} classes, the network has {own.network.classes}")
-    return Bundle(own.network, tensors, classes, own.preprocessing, own.facts, own.temperature)
+    known = (own.facts, own.temperature, own.reject_below)
+    return Bundle(own.network, tensors, classes, own.preprocessing, *known)
 
 
 def card(bundle: Bundle) -> str:
@@ -164,10 +169,15 @@ def card(bundle: Bundle) -> str:
         "## Limits",
         "",
         "The figures hold for pictures like those it was tested on. It always answers with one of its classes,",
-        "also for a picture of something else.",
+        "also for a picture of something else" + (_REJECTS.format(bundle.reject_below) if bundle.reject_below else "."),
         "",
     ]
     return "\n".join(lines)
+
+
+_REJECTS = (
+    "; an answer of probability below {:.2f}, as 5 % of its\nvalidation images get, is better read as 'not sure'."
+)
 
 
 class Classifier:

@@ -15,7 +15,7 @@ from .data.datasets import Dataset
 from .data.preprocessing import Preprocessing
 from .data.sources import Source
 from .estimate import decided
-from .evaluation.calibration import fit_temperature
+from .evaluation.calibration import fit_temperature, reject_threshold
 from .evaluation.evaluate import Evaluation, check_bad
 from .evaluation.protocol import Protocol, parse
 from .evaluation.records import Answers, write
@@ -112,12 +112,12 @@ class Setting:
         if best := self.state.best:
             self.keep("best", self.bundle(best.tensors, epoch=best.epoch))
 
-    def bundle(self, tensors: dict[str, Tensor], temperature: float = 1.0, **facts: Any) -> Bundle:
-        """The model folder that TENSORS make; it holds them on the CPU."""
+    def bundle(self, tensors: dict[str, Tensor], calibrated: tuple[float, float] = (1.0, 0.0), **facts: Any) -> Bundle:
+        """The model folder that TENSORS make, with temperature and reject threshold; it holds them on the CPU."""
         about = {"data": self.dataset.name, "split": self.dataset.split, "recipe": self.recipe.name}
         known = {**about, "seed": self.recipe.seed, **facts}
         held = {name: tensor.cpu() for name, tensor in tensors.items()}
-        return Bundle(self.recipe.network, held, self.dataset.classes, self.preprocessing, known, temperature)
+        return Bundle(self.recipe.network, held, self.dataset.classes, self.preprocessing, known, *calibrated)
 
     def keep(self, name: str, made: Bundle) -> None:
         """Write MADE as the folder NAME of the run, unless it holds the same already."""
@@ -151,16 +151,16 @@ class Setting:
         state, dataset, recipe = self.state, self.dataset, self.recipe
         best = state.best
         chosen = _finished(self, best.tensors if best else last)
-        temperature = _temperature(self, chosen)
-        tested = _test(self, self.bundle(chosen, temperature))
+        calibrated = _calibrated(self, chosen)
+        tested = _test(self, self.bundle(chosen, calibrated))
         figures = {
             "epoch": best.epoch if best else state.epoch - 1,
             "val_error": best.error if best else None,
             "test_error": tested.counts.top1_error if tested else None,
         }
-        self.keep("best" if best else "last", self.bundle(chosen, temperature, **figures))
+        self.keep("best" if best else "last", self.bundle(chosen, calibrated, **figures))
         if best:
-            self.keep("last", self.bundle(_finished(self, last), temperature, epoch=state.epoch - 1))
+            self.keep("last", self.bundle(_finished(self, last), calibrated, epoch=state.epoch - 1))
         whole, rest = divmod(state.update, state.per_epoch)
         images = whole * len(dataset.train) + rest * recipe.training.batch_size
         result = Result(
@@ -170,7 +170,7 @@ class Setting:
             test_images=tested.counts.images if tested else 0, test_mistakes=tested.counts.mistakes if tested else None,
             worst_class=tested.worst_class if tested else None, bad_files=len(state.bad), seconds=round(seconds, 2),
             images_per_second=round(images / max(seconds, 1e-9), 1), evaluation=self.place if tested else None,
-            balanced_accuracy=tested.balanced_accuracy if tested else None, temperature=round(temperature, 4),
+            balanced_accuracy=tested.balanced_accuracy if tested else None, temperature=round(calibrated[0], 4),
         )  # fmt: skip
         if self.together.first:
             keep_bad(self.folder, state.bad)
@@ -188,12 +188,13 @@ def _finished(setting: Setting, tensors: dict[str, Tensor]) -> dict[str, Tensor]
     return dict(model.state_dict())
 
 
-def _temperature(setting: Setting, tensors: dict[str, Tensor]) -> float:
-    """The temperature that validation data asks for, 1 where there is none (arXiv:1706.04599)."""
+def _calibrated(setting: Setting, tensors: dict[str, Tensor]) -> tuple[float, float]:
+    """Temperature (arXiv:1706.04599) and reject threshold from validation data, 1 and 0 where there is none."""
     if setting.dataset.val is None or not len(setting.dataset.val):
-        return 1.0
+        return 1.0, 0.0
     found = setting.evaluate(setting.bundle(tensors), setting.dataset.val)
-    return fit_temperature(found.scores, found.labels)
+    temperature = fit_temperature(found.scores, found.labels)
+    return temperature, reject_threshold(found.scores, temperature)
 
 
 def _test(setting: Setting, made: Bundle) -> Evaluation | None:

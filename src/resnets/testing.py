@@ -26,6 +26,7 @@ from .families import network as network_called
 from .models import create_model, load_weights
 from .models.device import device_called
 from .models.foreign import read_tensors
+from .models.layers import free_at_once
 from .models.weights import class_count
 from .record import model_folder, read_recipe, resolve, run_of, trained_on
 from .start import holdout
@@ -134,6 +135,7 @@ class Trial:
     def scores(self, protocol: Protocol, test: Test) -> list[Scores]:
         """The scores of each model."""
         device = device_called(test.device)
+        free_at_once()
         members = (Member(b.model().to(device), b.preprocessing) for b in self.bundles)
         return [_scores(member, self.source, protocol, test) for member in members]
 

@@ -9,7 +9,7 @@ import torch
 from resnets.bundle import Bundle
 from resnets.data.preprocessing import Preprocessing, normalization
 from resnets.deploy.engines import Prepared
-from resnets.deploy.export import needed
+from resnets.deploy.runtimes import needed
 from resnets.errors import EnvironmentProblem
 from resnets.families import network
 from resnets.models import create_model

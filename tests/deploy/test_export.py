@@ -1,79 +1,305 @@
-"""ONNX and OpenVINO files: the same outputs at any batch size, one file, and nothing kept that differs."""
+"""Exports: the same answers at any batch size, whole in themselves, and nothing kept that differs."""
+
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from random_bundles import bundle_of, prepared, require
 
-from resnets.deploy import export
+from resnets import bundle
+from resnets.data.preprocessing import Preprocessing
+from resnets.deploy import export, pictures
 from resnets.deploy.compare import compare, noise, refuse
-from resnets.errors import NumericError, UsageError
+from resnets.deploy.described import in_onnx, is_exported, read_exported
+from resnets.deploy.export import Wanted
+from resnets.deploy.pictures import Pictures
+from resnets.deploy.predictor import Unexplained, found
+from resnets.deploy.runtimes import onnx_session
+from resnets.deploy.verify import SESSIONS, read, verified
+from resnets.errors import NumericError, UsageError, WeightsError
+from resnets.models import build
+from resnets.spec import VGG
 
 require("onnx", "onnxscript", "onnxruntime", "openvino")
-NAMES = {"onnx": "model.onnx", "openvino": "model"}
+NAMES = {"onnx": "model.onnx", "openvino": "model", "pt2": "model.pt2"}
+EXAMPLES = Path(__file__).parents[2] / "examples"
+NETWORKS = [
+    "cifar_plain20", "cifar_resnet20_b", "cifar_resnet20_c", "cifar_resnet20_a_end", "cifar_preresnet20",
+    "cifar_highway20", "cifar_resnet20_relu_before_addition", "cifar_resnet20_bn_after_addition",
+]  # fmt: skip
+
+
+def noisy(one, images=8):
+    """Pictures without meaning for a bundle."""
+    views = noise(one.preprocessing, images)
+    colour = one.preprocessing.channels in (1, 3)
+    originals = tuple(np.random.default_rng(i).integers(0, 256, (20 + i, 31, 3), np.uint8) for i in range(2 * colour))
+    return Pictures("noise", views, None, views[:0], originals)
 
 
 @pytest.fixture(params=NAMES)
-def form(request, monkeypatch):
-    """The name of a form, which is converted once for all tests."""
-    contents = getattr(prepared(), request.param)
-    monkeypatch.setitem(export.FORMS, request.param, export.Form(lambda *_: contents, export.FORMS[request.param].run))
+def form(request):
+    """The name of a form."""
     return request.param
 
 
+def written(form, tmp_path, **wanted):
+    """The bundle exported, and where."""
+    one, place = bundle_of(), tmp_path / NAMES[form]
+    return one, place, export.export(one, Wanted(form, **wanted), place, noisy(one))
+
+
 def test_what_is_written_answers_as_pytorch_at_any_batch_size(form, tmp_path):
-    bundle, place = bundle_of(), tmp_path / NAMES[form]
-    assert export.export(bundle, form, place).largest < 1e-5
-    new = place.rename(tmp_path / f"moved-{place.name}")
-    contents = {"model.onnx": new.read_bytes()} if form == "onnx" else {p.name: p.read_bytes() for p in new.iterdir()}
-    run, model = export.FORMS[form].run(contents), bundle.model()
-    for images in (1, 2, 7):
-        inputs = bundle.preprocessing.normalise(noise(bundle.preprocessing, images))
+    one, place, told = written(form, tmp_path)
+    assert told.whole.largest < 1e-5
+    assert list(told.batches) == [1, 2, 7]
+    assert told.whole.agreement == 1
+    moved = place.rename(tmp_path / f"moved-{place.name}")
+    name, contents = read(moved)
+    assert name == form
+    session, model = SESSIONS[form](contents), one.model()
+    for images in (1, 2, 5):
+        inputs = one.preprocessing.normalise(noise(one.preprocessing, images))
         with torch.inference_mode():
             expected = model(torch.from_numpy(inputs)).numpy()
-        found = run(inputs)
-        assert found.shape == (images, 10)
-        assert found.dtype == np.float32
-        assert compare(expected, found).largest < 1e-5
+        answers = session.run(inputs)
+        assert answers.shape == (images, 10)
+        assert answers.dtype == np.float32
+        assert compare(expected, answers).largest < 1e-5
     assert len(list(tmp_path.iterdir())) == 1, "nothing beside it"
 
 
-def test_the_onnx_file_names_what_goes_in_and_out():
+def test_the_onnx_file_names_what_goes_in_and_out_and_tells_what_it_is(tmp_path):
     import onnx
 
-    model = onnx.load_from_string(prepared().onnx["model.onnx"])
-    onnx.checker.check_model(model, full_check=True)
-    (images,), (logits,) = model.graph.input, model.graph.output
-    assert (images.name, logits.name) == ("images", "logits")
+    one, place, _ = written("onnx", tmp_path)
+    model = onnx.load(place)
+    (images,), outputs = model.graph.input, [output.name for output in model.graph.output]
+    assert (images.name, outputs) == ("images", ["logits", "features", "classifier"])
     batch, *shape = images.type.tensor_type.shape.dim
     assert batch.dim_param
     assert [side.dim_value for side in shape] == [3, 16, 16]
     assert {opset.version for opset in model.opset_import if not opset.domain} == {18}
     assert not any(tensor.external_data for tensor in model.graph.initializer)
+    told = {entry.key: entry.value for entry in model.metadata_props}
+    assert json.loads(told["names"]) == {str(i): str(i) for i in range(10)}
+    assert json.loads(told["mean"]) == list(one.preprocessing.mean)
+    assert (json.loads(told["size"]), told["version"], told["input"]) == ([16, 16], "0.1.0", "tensor")
+    known = in_onnx({"model.onnx": place.read_bytes()}, "it")
+    assert (known.classes, known.network, known.preprocessing) == (one.classes, one.network, one.preprocessing)
+    assert sum(stage.parameters for stage in known.stages) == sum(p.numel() for p in one.model().parameters())
 
 
-def test_a_form_that_differs_is_refused_and_the_old_one_stays(form, tmp_path, monkeypatch):
-    place = tmp_path / NAMES[form]
-    place.write_bytes(b"old")
-    right = export.FORMS[form]
-    wrong = export.Form(right.make, lambda contents: lambda inputs: right.run(contents)(inputs) * np.float32(1.001))
-    monkeypatch.setitem(export.FORMS, form, wrong)
-    with pytest.raises(NumericError, match=r"model.* is refused: its outputs differ from PyTorch's by .*e-0[34]"):
-        export.export(bundle_of(), form, place)
-    assert place.read_bytes() == b"old"
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_kind_of_unit_and_shortcut_passes_the_exporter(name, tmp_path):
+    one = bundle_of(name, size=32)
+    told = export.export(one, Wanted("onnx"), tmp_path / "model.onnx", noisy(one))
+    assert told.whole.largest < 1e-4
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("fit", ["crop", "pad", "squash"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_with_preprocessing_inside_the_graph_sees_what_we_see(fit, interpolation, channels, tmp_path):
+    onnx = pytest.importorskip("onnx")
+    from resnets.deploy.preprocessing_graph import before_network
+
+    seen = Preprocessing(24, channels, fit, 0.875, interpolation, (0.5,) * channels, (0.25,) * channels)
+    model = before_network(seen, 18)
+    onnx.checker.check_model(model, full_check=True)
+    session = onnx_session({"model.onnx": model.SerializeToString()})
+    random = np.random.default_rng(0)
+    for height, width in ((24, 24), (37, 90), (200, 61), (9, 14), (24, 300)):
+        rough = random.integers(0, 256, (6, 8, 3), np.uint8)
+        picture = Image.fromarray(rough).resize((width, height), Image.Resampling.BICUBIC)
+        levels = (session.run(np.asarray(picture)[None])[0] - seen(picture)) * 0.25 * 255
+        assert np.abs(levels).max() <= 1.01, "one grey level, of rounding"
+        assert np.abs(levels).mean() < 0.2, "and seldom that"
+
+
+def test_pixels_in_probabilities_out(tmp_path):
+    one = replace(bundle_of(), temperature=1.7)
+    place = tmp_path / "model.onnx"
+    told = export.export(one, Wanted("onnx", input="pixels"), place, noisy(one))
+    assert told.whole.largest <= 0.02
+    photographs = pictures.of_samples(one.preprocessing)
+    assert verified(one, "onnx", read(place)[1], photographs).whole.largest <= 0.02
+    session = onnx_session({"model.onnx": place.read_bytes()})
+    answers = session.run(np.stack([photographs.originals[0]] * 3))
+    assert answers.shape == (3, 10)
+    assert np.allclose(answers.sum(1), 1, atol=1e-5)
+    with pytest.raises(UsageError, match="has its preprocessing inside"):
+        found(place)
+
+
+def test_gray_and_mean_images_and_other_channels_with_preprocessing_inside(tmp_path):
+    for channels in (1, 5):
+        one = bundle_of(channels=channels)
+        if channels == 1:
+            mean = np.random.default_rng(0).uniform(0.3, 0.6, (16, 16, 1))
+            one = replace(one, preprocessing=one.preprocessing.with_pixel_mean(mean))
+        told = export.export(one, Wanted("onnx", input="pixels"), tmp_path / f"{channels}.onnx", noisy(one))
+        assert told.whole.largest <= 0.02
+
+
+def test_int8_is_calibrated_on_pictures_and_says_so(tmp_path):
+    require("nncf")
+    one = bundle_of()
+    with pytest.raises(UsageError, match="--data DATA"):
+        export.export(one, Wanted("openvino", "int8"), tmp_path / "model", noisy(one))
+    known = noisy(one, 40)
+    known = replace(known, calibration=known.views[20:], views=known.views[:20])
+    for form, name in (("openvino", "model"), ("onnx", "model.onnx")):
+        told = export.export(one, Wanted(form, "int8"), tmp_path / name, known)
+        assert 1e-4 < told.whole.largest < 2, "int8 is not fp32"
+        assert found(tmp_path / name).description.precision == "int8"
+
+
+def test_a_form_that_differs_is_refused_with_its_numbers_and_the_old_one_stays(form, tmp_path, monkeypatch):
+    place, right = tmp_path / NAMES[form], SESSIONS[form]
+    if form == "openvino":
+        place.mkdir()
+    old = place / "old" if form == "openvino" else place
+    old.write_bytes(b"old")
+
+    def wrong(contents, precision):
+        session = right(contents, precision)
+        return replace(session, fetch=lambda inputs, names: [1.001 * each for each in session.fetch(inputs, names)])
+
+    monkeypatch.setitem(SESSIONS, form, wrong)
+    with pytest.raises(NumericError, match=r"export at batch 1 is refused: its outputs differ from PyTorch's by .*e-0"):
+        export.export(bundle_of(), Wanted(form), place, noisy(bundle_of()))
+    assert old.read_bytes() == b"old"
 
 
 def test_names_that_cannot_be(tmp_path):
-    with pytest.raises(UsageError, match="unknown form 'onix'; nearest: onnx"):
-        export.export(bundle_of(), "onix", tmp_path / "x")
-    with pytest.raises(UsageError, match=r"\.onnx"):
-        export.export(bundle_of(), "onnx", tmp_path / "x")
+    for wanted, said in (
+        (Wanted("onix"), "unknown format 'onix'; nearest: onnx"),
+        (Wanted("onnx", "bf16"), "onnx has no precision 'bf16'; it has fp32, int8"),
+        (Wanted("pt2", "int8"), "pt2 has no precision 'int8'; it has fp32"),
+        (Wanted("openvino", input="pixels"), "openvino has no input 'pixels'; it has tensor"),
+        (Wanted("onnx"), r"ends in \.onnx"),
+        (Wanted("pt2"), r"ends in \.pt2"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            export.checked(wanted, tmp_path / "x")
+
+
+def test_what_is_no_export_or_another_models_is_named(tmp_path):
+    one, place, _ = written("onnx", tmp_path)
+    other = replace(one, classes=tuple("abcdefghij"))
+    with pytest.raises(WeightsError, match="of another network or has other classes"):
+        verified(other, "onnx", read(place)[1], noisy(one))
+    cut = tmp_path / "cut.onnx"
+    cut.write_bytes(place.read_bytes()[:1000])
+    stranger = tmp_path / "stranger.onnx"
+    stranger.write_bytes(prepared().onnx["model.onnx"])
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    for path, said in (
+        (cut, "no ONNX file|describe"),
+        (stranger, "was not exported by resnets"),
+        (tmp_path / "none", "No such"),
+    ):
+        with pytest.raises(WeightsError, match=said):
+            read_exported(path)
+    assert not is_exported(empty)
+
+
+def test_weights_in_other_files_are_refused(tmp_path):
+    import onnx
+
+    _, place, _ = written("onnx", tmp_path)
+    model = onnx.load(place)
+    tensor = model.graph.initializer[0]
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    entry = tensor.external_data.add()
+    entry.key, entry.value = "location", "../../../etc/passwd"
+    (tmp_path / "two.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(WeightsError, match="keeps weights in other files"):
+        read_exported(tmp_path / "two.onnx")
+
+
+def test_an_exported_model_explains_itself_as_the_network_does(tmp_path):
+    from resnets.analysis.saliency import saliency
+
+    one = bundle_of()
+    view = noise(one.preprocessing, 1)[0]
+    expected = saliency(one.model(), one.preprocessing.normalise(view), 3)
+    for form in ("onnx", "openvino"):
+        export.export(one, Wanted(form), tmp_path / NAMES[form], noisy(one))
+        heat = found(tmp_path / NAMES[form]).start("auto").heat(view, 3)
+        assert heat.method == "CAM"
+        assert np.allclose(heat.values, expected.values, atol=1e-4)
+
+
+def test_a_vgg_in_onnx_says_that_it_cannot(tmp_path):
+    spec = VGG((1, 1, 1, 1, 1), True, 10, size=32, widths=(4, 4, 8, 8, 8), hidden=16)
+    torch.manual_seed(0)
+    tensors = dict(build(spec).state_dict())
+    one = replace(bundle_of(size=32), network=spec, tensors=tensors)
+    export.export(one, Wanted("onnx"), tmp_path / "vgg.onnx", noisy(one, 4))
+    predictor = found(tmp_path / "vgg.onnx").start("auto")
+    with pytest.raises(Unexplained, match="no feature map"):
+        predictor.heat(noise(one.preprocessing, 1)[0], 0)
+
+
+def test_a_served_folder_and_its_export_answer_alike(tmp_path):
+    one = replace(bundle_of(), temperature=2.0)
+    bundle.save(one, tmp_path / "bundle")
+    export.export(one, Wanted("onnx"), tmp_path / "model.onnx", noisy(one))
+    views = noise(one.preprocessing, 5)
+    answers = [
+        found(path).start(engine).probabilities(views)
+        for path, engine in ((tmp_path / "bundle", "torch"), (tmp_path / "model.onnx", "auto"))
+    ]
+    assert np.allclose(*answers, atol=1e-5)
+    with pytest.raises(UsageError, match="runs by onnxruntime:fp32"):
+        found(tmp_path / "model.onnx").start("openvino")
+
+
+def test_without_torch_and_without_us(tmp_path):
+    one = bundle_of()
+    export.export(one, Wanted("onnx"), tmp_path / "model.onnx", noisy(one))
+    export.export(one, Wanted("onnx", input="pixels"), tmp_path / "pixels.onnx", noisy(one))
+    view = noise(one.preprocessing, 1)[0]
+    Image.fromarray(view).save(tmp_path / "picture.png")
+    ours = "import sys, json; sys.modules['torch'] = None\nfrom pathlib import Path\nimport numpy as np\n" \
+        "from resnets.deploy.predictor import found\nfrom PIL import Image\n" \
+        "view = np.asarray(Image.open(sys.argv[2]))[None]\n" \
+        "print(json.dumps(found(Path(sys.argv[1])).start('auto').probabilities(view)[0].tolist()))"  # fmt: skip
+    answer = subprocess.run(
+        [sys.executable, "-c", ours, "model.onnx", "picture.png"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert answer.returncode == 0, answer.stderr
+    probabilities = np.array(json.loads(answer.stdout))
+    shutil.copy(EXAMPLES / "onnx_alone.py", tmp_path)
+    blocked = "import sys, runpy; sys.modules['torch'] = sys.modules['resnets'] = None; sys.argv.pop(0)\n" \
+        "runpy.run_path(sys.argv[0], run_name='__main__')"  # fmt: skip
+    alone = subprocess.run(
+        [sys.executable, "-c", blocked, "onnx_alone.py", "pixels.onnx", "picture.png"],
+        cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
+    assert alone.returncode == 0, alone.stderr
+    name, share = alone.stdout.splitlines()[0].split()
+    assert int(name) == probabilities.argmax()
+    assert float(share) == pytest.approx(probabilities.max(), abs=0.02)
+    code = (EXAMPLES / "onnx_alone.py").read_text().split('"""')[2]
+    assert len([line for line in code.splitlines() if line.strip() and "import" not in line]) <= 10
 
 
 def test_comparing_by_hand():
     reference = np.array([[1.0, -4.0], [2.0, 0.0]], np.float32)
     found = compare(reference, np.array([[1.0, -4.0], [0.0, 1.0]], np.float32))
     assert (found.largest, found.agreement, found.images) == (0.5, 0.5, 2)
+    assert compare(reference, np.array([[1.0, -4.0], [0.0, 1.0]], np.float32), 1.0).largest == 2
     assert compare(reference, reference).largest == 0
     lost = compare(reference, np.full((2, 2), np.nan, np.float32))
     assert lost.largest == float("inf")

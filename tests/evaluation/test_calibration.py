@@ -7,7 +7,7 @@ import pytest
 import torch
 from sklearn.metrics import balanced_accuracy_score, log_loss
 
-from resnets.evaluation.calibration import HIGHEST, calibration, fit_temperature
+from resnets.evaluation.calibration import HIGHEST, calibration, fit_temperature, reject_threshold
 from resnets.evaluation.evaluate import Evaluation
 from resnets.evaluation.metrics import Counts
 from resnets.evaluation.protocol import PROTOCOLS
@@ -155,3 +155,16 @@ def test_the_keys_of_an_evaluation(tmp_path):
     assert section["ece_calibrated"] == calibration(scores, labels, 2.0).ece
     assert section["loss_calibrated"] < facts["loss"]
     write_json(tmp_path / "result.json", facts)
+
+
+def test_95_of_100_answers_reach_the_threshold():
+    chances = torch.linspace(0.5, 0.995, 100).double()
+    scores = torch.stack([chances, 1 - chances], 1).log()
+    threshold = reject_threshold(scores, 1.0)
+    assert (chances >= threshold).sum() == 95
+    assert threshold == pytest.approx(np.quantile(chances, 0.05))
+    cooler = reject_threshold(scores, 0.5)
+    assert cooler > threshold, "of calibrated probabilities"
+    assert reject_threshold(scores[:99], 1.0) == 0, "too few to tell"
+    scores[0] = NAN
+    assert reject_threshold(scores, 1.0) == 0

@@ -123,6 +123,21 @@ def parts(model: ResidualNetwork | VGGNetwork) -> dict[str, nn.Sequential]:
     return {"stem": nn.Sequential(model.conv1, model.bn1, model.relu, model.maxpool), **stages, "head": head}
 
 
+@cache
+def by_stage(spec: AnyNetwork) -> tuple[tuple[str, tuple[int, ...], Complexity], ...]:
+    """Name, output (channels, height, width) and counts of each stage for one image; nothing is allocated."""
+    with torch.device("meta"):
+        model = build(spec).eval()
+        x = torch.empty(1, spec.channels, spec.size, spec.size)
+    found = []
+    for name, part in parts(model).items():
+        with torch.no_grad(), _Counter() as counter:
+            x = part(x)
+        weights = sum(p.numel() for p in part.parameters())
+        found.append((name, tuple(x.shape[1:]), Complexity(weights, counter.multiply_adds, counter.activations)))
+    return tuple(found)
+
+
 @torch.no_grad()
 def stages(spec: AnyNetwork, *, images: int = 8, rounds: int = 5, device: torch.device = CPU) -> Stages:
     """Counts and time of each stage, with random weights, on batches of so many IMAGES; the median of ROUNDS."""
@@ -130,9 +145,7 @@ def stages(spec: AnyNetwork, *, images: int = 8, rounds: int = 5, device: torch.
         raise UsageError(f"images is {images} and rounds {rounds}; they must be at least 1")
     model, found = build(spec).eval().to(device), []
     x = torch.randn(images, spec.channels, spec.size, spec.size, device=device)
-    for name, part in parts(model).items():
-        with _Counter() as counter:
-            part(x[:1])
+    for (name, output, counts), part in zip(by_stage(spec), parts(model).values(), strict=True):
         out, spent = part(x), []  # the first pass warms up
         for _ in range(rounds):
             wait_for(device)
@@ -140,9 +153,7 @@ def stages(spec: AnyNetwork, *, images: int = 8, rounds: int = 5, device: torch.
             part(x)
             wait_for(device)
             spent.append(time.perf_counter() - began)
-        weights = sum(p.numel() for p in part.parameters())
-        counts = Complexity(weights, counter.multiply_adds, counter.activations)
-        found.append(Part(name, tuple(out.shape[1:]), counts, statistics.median(spent) / images))
+        found.append(Part(name, output, counts, statistics.median(spent) / images))
         x = out
     return Stages(images, torch.get_num_threads(), tuple(found))
 

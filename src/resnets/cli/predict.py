@@ -41,22 +41,27 @@ class Predict(Verb):
         str, arg(help="NAME or NAME:PRECISION as resnets benchmark shows them, or auto: the fastest here")
     ] = "torch"
     device: Annotated[str, arg(help="auto: a card if there is one; cpu, cuda, cuda:1 …; other engines: cpu")] = "auto"
+    reject_below: Annotated[
+        float | None, arg(help="an answer of less probability is 'not sure'; default: the model's own threshold")
+    ] = None
 
     def run(self) -> int:
         """Predict and tell."""
         from .. import api
         from ..files import write_file
+        from ..models.layers import free_at_once
 
         if self.top < 1 or self.batch_size < 1:
             raise UsageError("--top and --batch-size must be at least 1")
         names = _inputs(self.pictures)
         plain = self.engine in _PLAIN
+        free_at_once()
         if not plain and self.device not in ("auto", "cpu"):
             raise UsageError(f"--engine {shown(self.engine)} computes on the CPU; leave out --device or --engine")
         model = api.load(self.model, self.device if plain else "cpu")
         engine = _with_engine(model, self.engine, len(names), min(self.batch_size, len(names)))
-        spent = _Spent()
-        rows, table = _answers(model, names, (self.top, self.batch_size), spent), io.StringIO()
+        spent, least = _Spent(), model.bundle.reject_below if self.reject_below is None else self.reject_below
+        rows, table = _judged(_answers(model, names, (self.top, self.batch_size), spent), least), io.StringIO()
         if self.csv:
             rows = _into_table(rows, sys.stdout if self.csv == "-" else table, min(self.top, len(model.classes)))
         if self.json:
@@ -148,6 +153,13 @@ def _answers(model: Any, names: list[str], how: tuple[int, int], spent: _Spent) 
         yield from rows
 
 
+def _judged(rows: Rows, least: float) -> Rows:
+    """ROWS that tell whether their best answer reaches the probability LEAST."""
+    for row in rows:
+        row["sure"] = row["classes"][0]["probability"] >= least if row["classes"] else None
+        yield row
+
+
 def _into_table(rows: Rows, out: Any, top: int) -> Rows:
     """ROWS, each written to OUT as a line of CSV."""
     from ..evaluation.records import csv_text
@@ -183,6 +195,8 @@ def _on_screen(rows: Rows, spent: _Spent) -> Rows:
         out.print(shown(row["file"]))
         if row["error"]:
             out.print(f"  not read: {shown(row['error'])}")
+        if row["sure"] is False:
+            out.print("  not sure; the best guesses:")
         for c in row["classes"]:
             bar = "█" * round(30 * c["probability"])
             out.print(f"  {100 * c['probability']:6.2f} %  {shown(c['name']):<24} {bar}")

@@ -22,7 +22,12 @@ class Tolerance:
     agreement: float = 0.0
 
 
-TOLERANCES = {"fp32": Tolerance(1e-4), "bf16": Tolerance(0.05), "int8": Tolerance(2.0, agreement=0.97)}
+TOLERANCES = {
+    "fp32": Tolerance(1e-4),
+    "bf16": Tolerance(0.05),
+    "int8": Tolerance(2.0, agreement=0.97),
+    "pixels": Tolerance(0.02),  # of a probability, where another library resizes
+}
 
 
 @dataclass(frozen=True)
@@ -38,9 +43,12 @@ class Difference:
     images: int
 
 
-def compare(reference: NDArray[np.float32], found: NDArray[np.float32]) -> Difference:
-    """The difference of logits (N, classes) from those of the REFERENCE; what is not finite is infinitely far."""
-    scale = max(float(np.abs(reference).max()), 1e-12)
+def compare(reference: NDArray[np.float32], found: NDArray[np.float32], scale: float | None = None) -> Difference:
+    """The difference of logits (N, classes) from those of the REFERENCE; what is not finite is infinitely far.
+
+    scale: what it is a fraction of, where not the reference's largest magnitude.
+    """
+    scale = scale or max(float(np.abs(reference).max()), 1e-12)
     largest = float(np.abs(found.astype(np.float64) - reference).max()) / scale
     agreement = float(np.mean(found.argmax(1) == reference.argmax(1)))
     return Difference(largest if np.isfinite(largest) else float("inf"), agreement, len(reference))

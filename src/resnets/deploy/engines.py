@@ -4,7 +4,7 @@ import copy
 import importlib.util
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -22,6 +22,7 @@ from . import export
 from .compare import ENOUGH, Difference, Run, compare, noise, refuse
 from .fold import Folded, fold
 from .pictures import Pictures
+from .runtimes import Contents, Session, needed, onnx_session, openvino_session
 
 _CHUNK = 64  # images that are compared together
 
@@ -74,17 +75,17 @@ class Prepared:
         return np.concatenate([run(self.inputs(i, min(i + _CHUNK, count))) for i in starts])
 
     @cached_property
-    def onnx(self) -> export.Contents:
+    def onnx(self) -> Contents:
         """The network as an ONNX file."""
         return export.as_onnx(self.module, self.shape)
 
     @cached_property
-    def openvino(self) -> export.Contents:
+    def openvino(self) -> Contents:
         """The network as OpenVINO's files."""
         return self._kept("fp32") or self._keep("fp32", export.as_openvino(self.module, self.shape))
 
     @cached_property
-    def int8(self) -> export.Contents:
+    def int8(self) -> Contents:
         """The same in int8. Raises UsageError where there are no pictures to calibrate on."""
         if self.pictures is not None and len(self.pictures.calibration):
             seen = self.bundle.preprocessing
@@ -98,13 +99,13 @@ class Prepared:
         if engine.precision == "int8" and difference.images >= ENOUGH:
             self._keep("int8", self.int8)
 
-    def _kept(self, form: str) -> export.Contents | None:
+    def _kept(self, form: str) -> Contents | None:
         if self.folder:
             with suppress(WeightsError):
                 return files.read_verified(self.folder / form)[1]
         return None
 
-    def _keep(self, form: str, contents: export.Contents) -> export.Contents:
+    def _keep(self, form: str, contents: Contents) -> Contents:
         if self.folder:
             with suppress(EnvironmentProblem):  # a full or closed cache costs time, no more
                 files.write_folder(self.folder / form, contents)
@@ -160,7 +161,7 @@ def start(engine: Engine, prepared: Prepared, batch: int = 1, count: int | None 
     Raises EnvironmentProblem where it is not installed, NumericError where it is beyond its tolerance.
     """
     for package in engine.needs:
-        export.needed(package, engine.extra)
+        needed(package, engine.extra)
     began = time.perf_counter()
     run = engine.start(prepared, engine.precision, batch)
     run(prepared.inputs(0, batch))
@@ -224,13 +225,13 @@ def _compiled(prepared: Prepared, precision: str, batch: int) -> Run:
     return fixed(run, batch)
 
 
-def _form(run: Callable[[Mapping[str, bytes], str], Run], form: str, prepared: Prepared, precision: str, _: int) -> Run:
-    return run(getattr(prepared, form), precision)
+def _form(session: Callable[..., Session], form: str, prepared: Prepared, precision: str, _: int) -> Run:
+    return session(getattr(prepared, form), precision, torch.get_num_threads()).run
 
 
-_ONNX = (partial(_form, export.run_onnx, "onnx"), ("onnx", "onnxscript", "onnxruntime"), "onnx")
-_OPENVINO = (partial(_form, export.run_openvino, "openvino"), ("openvino",), "openvino")
-_INT8 = (partial(_form, export.run_openvino, "int8"), ("openvino", "nncf"), "openvino")
+_ONNX = (partial(_form, onnx_session, "onnx"), ("onnx", "onnxscript", "onnxruntime"), "onnx")
+_OPENVINO = (partial(_form, openvino_session, "openvino"), ("openvino",), "openvino")
+_INT8 = (partial(_form, openvino_session, "int8"), ("openvino", "nncf"), "openvino")
 ENGINES = (
     Engine("torch", "fp32", _plain),
     Engine("torch", "bf16", _plain),

@@ -13,6 +13,7 @@ from .metrics import guesses, ranks
 BINS = 15
 LOWEST, HIGHEST = 0.05, 20.0  # temperatures
 _AT_ONCE = 4096  # images
+_ENOUGH, _ACCEPTED = 100, 0.95  # images that a threshold is taken from, and the share of answers that reach it
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,16 @@ def fit_temperature(scores: Tensor | NDArray[np.floating], labels: Tensor | NDAr
         if abs(sharpness - last) <= 1e-9 * sharpness:
             break
     return 1 / sharpness
+
+
+def reject_threshold(scores: Tensor | NDArray[np.floating], temperature: float) -> float:
+    """The probability that 95 % of the answers reach (arXiv:1610.02136); 0 below 100 images, which tell too little."""
+    values = torch.as_tensor(scores)
+    values = values[values.isfinite().all(1)]
+    if len(values) < _ENOUGH:
+        return 0.0
+    confidences = [(some.double() / temperature).softmax(1).amax(1).numpy() for some in values.split(_AT_ONCE)]
+    return float(np.quantile(np.concatenate(confidences), 1 - _ACCEPTED))
 
 
 def _slope(scores: Tensor, labels: Tensor, sharpness: float) -> tuple[float, float]:

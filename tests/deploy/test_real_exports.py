@@ -1,0 +1,87 @@
+"""Exports of whole networks on photographs, and of the published CIFAR weights on all of the test set."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from random_bundles import require
+
+from resnets.bundle import Bundle
+from resnets.data.folders import pictures_in
+from resnets.data.images import read_image
+from resnets.data.preprocessing import Preprocessing
+from resnets.deploy import export, pictures
+from resnets.deploy.export import Wanted
+from resnets.families import network
+from resnets.models import build
+from resnets.testing import ForeignModel
+from resnets.training.statistics import average_statistics
+
+require("onnx", "onnxscript", "onnxruntime", "openvino")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.data,
+    pytest.mark.timeout(1800),
+    pytest.mark.skipif("RESNETS_DATA" not in os.environ, reason="RESNETS_DATA is not set"),
+]
+DATA = Path(os.environ.get("RESNETS_DATA", "."))
+RESNET_18 = network("resnet18")
+NETWORKS = {
+    "resnet18": RESNET_18,
+    "resnet50": network("resnet50"),
+    "vgg16": network("vgg16"),
+    "pre-activation": network("preresnet50"),
+    "gated": replace(RESNET_18, unit=replace(RESNET_18.unit, merge="gate", gate_bias=-1.0)),
+}
+
+
+@pytest.fixture(scope="module")
+def photographs():
+    """The pictures of the sample of ImageNet as the network sees them, and in their own sizes."""
+    folder = DATA / "imagenet-sample"
+    return [read_image(folder / name) for name in pictures_in(folder)][:40]
+
+
+def trained(spec, photographs) -> Bundle:
+    """A bundle with random weights whose BNs have the statistics of the photographs."""
+    torch.manual_seed(0)
+    seen, model = Preprocessing(), build(spec)
+    inputs = torch.from_numpy(np.stack([seen(each) for each in photographs]))
+    average_statistics(model, inputs.split(20), len(inputs))
+    return Bundle(spec, dict(model.state_dict()), tuple(map(str, range(spec.classes))), seen)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_photographs_give_the_same_logits_and_probabilities(name, photographs, tmp_path):
+    bundle = trained(NETWORKS[name], photographs)
+    views = np.stack([bundle.preprocessing.view(each) for each in photographs[:15]])
+    originals = tuple(np.asarray(each.convert("RGB")) for each in photographs[15:21])
+    shown = pictures.Pictures("photographs", views, None, views[:0], originals)
+    forms = ["onnx", "openvino"] if name != "vgg16" else ["onnx"]
+    for form in forms:
+        told = export.export(bundle, Wanted(form), tmp_path / ("m.onnx" if form == "onnx" else "m"), shown)
+        assert told.whole.largest <= 1e-4
+        assert told.whole.agreement == 1
+    told = export.export(bundle, Wanted("onnx", input="pixels"), tmp_path / "pixels.onnx", shown)
+    assert told.whole.largest <= 0.02
+
+
+@pytest.mark.parametrize(
+    ("wanted", "most"),
+    [
+        (Wanted("onnx"), 827),
+        (Wanted("openvino"), 827),
+        (Wanted("openvino", "int8"), 857),
+        (Wanted("onnx", "int8"), 857),
+    ],
+)
+def test_published_weights_make_the_published_mistakes(wanted, most, tmp_path):
+    weights = DATA / "weights" / "resnet20-12fca82f.th"
+    model, shown = pictures.of_foreign(ForeignModel("cifar_resnet20", str(weights)), str(DATA), 10_000)
+    place = tmp_path / ("m.onnx" if wanted.form == "onnx" else "m")
+    theirs, own = export.export(model, wanted, place, shown).mistakes
+    assert theirs == 827
+    assert own == most if most == 827 else own <= most
