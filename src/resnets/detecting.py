@@ -1,5 +1,6 @@
 """Detection as a run's task: what it begins with, its tests, the kept models, result.json."""
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -190,9 +191,11 @@ class Setting:
         chosen, name = (best.tensors, "best") if best else (last, "last")
         figures = None
         if test and recipe.learns != "rpn":
+            began = time.perf_counter()
             figures, found = self.test(chosen, test)
+            cost = {"seconds_per_image": (time.perf_counter() - began) / len(test)}
             if self.together.first:
-                figures.write(self.folder / self.place, found, test, self.dataset.classes)
+                figures.write(self.folder / self.place, found, test, self.dataset.classes, cost)
         ap = figures.value(recipe.metric) if figures else None
         val = 1 - best.error / 100 if best else None
         self.keep(name, self.bundle(chosen, epoch=best.epoch if best else state.epoch - 1, val_ap=val, test_ap=ap))

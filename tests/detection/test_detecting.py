@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from resnets import api
+from resnets.cli.main import main
 from resnets.detecting import load
 from resnets.detection.recipe import DetectionRecipe, Regions, alternating, recipe
 from resnets.detection.result import DetectionResult
@@ -47,12 +48,24 @@ def test_a_run_says_what_it_came_to(run):
     assert set(run.classes) == set("0123456789")
     assert {"area", "voc07"} <= set(run.figures)
     place = run.path / run.evaluation
-    assert json.loads((place / "result.json").read_bytes())["area"] == run.test_ap
+    kept = json.loads((place / "result.json").read_bytes())
+    assert kept["area"] == run.test_ap
+    assert 0 < kept["seconds_per_image"] < run.seconds
     assert len(list(place.glob("found-*.png"))) == 3
     page = (run.path / "report.html").read_text("utf-8")
     assert "slim_resnet18 C4" in page
     assert "data:image/png" in page
     assert "object-detection" in (run.path / run.model / "README.md").read_text()
+
+
+def test_its_report_in_chinese(run, tmp_path, capsys):
+    """`resnets report` knows a detector's run, and speaks both languages."""
+    out = tmp_path / "report.html"
+    assert main(["report", str(run.path), "--language", "zh", "--out", str(out)]) == 0
+    page = out.read_text("utf-8")
+    assert "平均精度" in page
+    assert "Training" not in page
+    assert 'lang="zh-Hans"' in page
 
 
 def test_what_is_kept_finds_the_same(run):

@@ -29,7 +29,7 @@ class Report(Verb):
     def run(self) -> int:
         """Write and tell."""
         from ..record import resolve
-        from ..report import compare
+        from ..report import compare, detector
         from ..report.reading import Damaged
 
         if not self.runs:
@@ -39,12 +39,17 @@ class Report(Verb):
         if self.out and self.out.suffix.lower() != ".html":
             raise UsageError(f"{shown(self.out)} is no name of a page; choose --out FILE.html")
         folders = [resolve(path) for path in self.runs]
+        if len(folders) == 1 and (result := detector.finished(folders[0])):
+            return self._told(detector.write(folders[0], result, self.language, self.out), {"runs": [asdict(result)]})
         found = [one for folder in folders for one in compare.find(folder)]
         if len(found) == 1 and found[0].folder == folders[0] and not isinstance(found[0], Damaged):
             path, facts = self._page(found[0])
         else:
             path = self.out or (folders[0] if len(folders) == 1 else Path()) / "comparison.html"
             facts = compare.write(found, path, self.language)
+        return self._told(path, facts)
+
+    def _told(self, path: Path, facts: dict[str, Any]) -> int:
         if self.json:
             print_json({"reports": [str(path)], **facts})
         else:

@@ -132,17 +132,16 @@ def outcomes(planned: Schedule, out: Path) -> list[Outcome]:
             continue
         outcome.runs, outcome.seconds = [result.path for result in done], sum(result.seconds for result in done)
         outcome.updates, outcome.whole = done[0].updates, trained[0].whole
-        outcome.figures = {
-            name: [100 * value] for name, value in _figures(row, done, trained[0].recipe).items() if value is not None
-        }
+        means, classes = _tested(row, done, trained[0].recipe)
+        shown = _shown(row, means, classes, trained[0].recipe)
+        outcome.figures = {name: [100 * value] for name, value in shown.items() if value is not None}
+        outcome.test_seconds = means.get("seconds_per_image")
     return list(found.values())
 
 
-def _figures(row: DetectorRow, done: list[DetectionResult], recipe: Any) -> dict[str, float | None]:
-    """The figures that its paper gives, of its own run's test, or of one with the row's switches, kept beside it."""
-    if not row.testing and not row.members:
-        means, classes = done[0].figures, done[0].classes
-    else:
+def _tested(row: DetectorRow, done: list[DetectionResult], recipe: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The figures and classes of its own run's test, or of one with the row's switches, kept beside it."""
+    if row.testing or row.members:
         name = "-".join(["with", *(f"{key}-{value}" for key, value in row.testing.items()), *row.members])
         place = done[0].path / "evaluations" / "".join(c if c.isalnum() or c == "-" else "_" for c in name)
         if not (place / "result.json").exists():
@@ -150,9 +149,19 @@ def _figures(row: DetectorRow, done: list[DetectionResult], recipe: Any) -> dict
             if "scales" in switches:  # of a smaller scale in proportion
                 switches["scales"] = tuple(round(s * recipe.testing.scale / PAPER_SCALE) for s in switches["scales"])
             test = evaluated([one.path for one in done], recipe.data, "auto", switches, recipe.test_images)
-            test.figures.write(place, test.detections, test.part, test.classes)
-        kept = json.loads((place / "result.json").read_bytes())
-        means, classes = kept, kept["classes"]
+            test.figures.write(place, test.detections, test.part, test.classes, test.facts)
+    elif done[0].evaluation is None:
+        return done[0].figures, done[0].classes
+    else:
+        place = done[0].path / done[0].evaluation
+    kept = json.loads((place / "result.json").read_bytes())
+    return kept, kept["classes"]
+
+
+def _shown(
+    row: DetectorRow, means: dict[str, Any], classes: dict[str, Any], recipe: DetectionRecipe
+) -> dict[str, float | None]:
+    """The figures that its paper gives."""
     main = {"coco": ("bbox AP50", "bbox AP"), "voc07": ("voc07",), "area": ("area",)}[recipe.metric]
     named = {name: means.get(name) for name in dict.fromkeys((*main, *row.published)) if name in means}
     return {**named, **(classes if len(row.published) > len(main) else {})}

@@ -41,6 +41,8 @@ def made(schedule: Schedule, found: list[Outcome], out: Path) -> Report:
         lines = verdicts.rows(schedule, found)
         told = STATED_AP if experiment.higher else STATED
         parts.append(Part("Published and ours", (verdicts.HEAD, *_without_empty(lines)), text=(told,)))
+    if costs := verdicts.costs(found):
+        parts.append(Part("Cost and gain", tuple(costs)))
     if experiment.draws == "curves" and (svg := curves.picture(found)):
         parts += [Part("Curves", svg=svg), curves.reached(found)]
     if experiment.study:
@@ -96,6 +98,7 @@ def facts(schedule: Schedule, found: list[Outcome]) -> dict[str, Any]:
                 "updates": outcome.updates,
                 "whole": outcome.whole,
                 "seconds": round(outcome.seconds, 1),
+                "test_seconds": outcome.test_seconds,
                 "runs": [str(run) for run in outcome.runs],
                 "verdict": verdicts.verdict(schedule, outcome, next(iter(outcome.row.published), "top1")),
             }

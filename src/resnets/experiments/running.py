@@ -50,7 +50,8 @@ def run(schedule: Schedule, out: Path, workers: int | None = None) -> Iterator[H
 class Outcome:
     """What the runs of a row came to: errors in percent, one per run; `updates` of `whole`.
 
-    training: errors of the last epoch. losses: means over the last tenth of the updates, in nats.
+    training: errors of the last epoch. losses: means over the last tenth of the updates, in nats. test_seconds: of
+    one picture, where a detector's test tells.
     """
 
     row: Row
@@ -61,6 +62,7 @@ class Outcome:
     updates: int = 0
     whole: int = 0
     seconds: float = 0.0
+    test_seconds: float | None = None
 
 
 def outcomes(schedule: Schedule, out: Path) -> list[Outcome]:

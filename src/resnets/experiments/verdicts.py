@@ -42,6 +42,20 @@ def _line(schedule: Schedule, outcome: Outcome, name: str) -> tuple[str, ...]:
     )
 
 
+def costs(found: list[Outcome]) -> list[tuple[str, ...]]:
+    """Of every tested detector the seconds of one picture and its first figure, with the gain over the row before."""
+    lines, before = list[tuple[str, ...]](), None
+    for outcome in found:
+        if outcome.test_seconds is None or not outcome.figures:
+            continue
+        name, values = next(iter(outcome.figures.items()))
+        ap = sum(values) / len(values)
+        gain = "" if before is None else f"{ap - before:+.2f}"
+        lines.append((outcome.row.label, f"{outcome.test_seconds:.3g}", name, f"{ap:.2f}", gain))
+        before = ap
+    return [("", "seconds a picture", "figure", "ours", "over the row before"), *lines] if lines else []
+
+
 def ours(errors: list[float]) -> str:
     """Mean ± deviation of several runs, or the one error."""
     if not errors:

@@ -173,6 +173,31 @@ TEXTS: dict[str, tuple[str, str]] = {
     "next_compare": ("compare all runs in this folder", "比较该文件夹中的全部训练"),
     "made_by": ("Written by resnets {version}. This page is one file and asks for nothing from outside.",
                 "由 resnets {version} 生成。本页为单个文件，不向外部请求任何内容。"),
+    # detectors
+    "detector_run": (
+        "{updates:,} updates in {spent}, recipe {recipe}, seed {seed}.",
+        "{updates:,} 次参数更新，用时 {spent}；训练方案 {recipe}，随机种子 {seed}。",
+    ),
+    "best_detector": (
+        "The model is the one with the highest validation AP. The test pictures chose nothing.",
+        "模型为验证集平均精度最高的一个；测试图片没有参与任何选择。",
+    ),
+    "precision_ap": ("Average precision", "平均精度"),
+    "figure": ("figure", "指标"),
+    "number": ("value", "数值"),
+    "area_rule": ("area rule", "曲线下面积"),
+    "points_11": ("11 points", "11 点"),
+    "test_pictures": ("Test pictures", "测试图片"),
+    "detector_axes": (
+        "Left: training loss. Right: average precision on the validation pictures. Across: updates.",
+        "左图：训练损失；右图：验证集平均精度；横轴：参数更新次数。",
+    ),
+    "ap_rules": (
+        "area and voc07: PASCAL VOC at an IoU above 0.5, the area under the curve and the mean of 11 points; difficult "
+        "objects count neither way. bbox, segm: COCO's twelve for boxes and masks, AP the mean over IoU 0.50 to 0.95.",
+        "area 与 voc07：PASCAL VOC 的平均精度（IoU 大于 0.5），分别取曲线下面积和 11 点均值；标为困难的物体不计入。"
+        "bbox、segm：COCO 的十二项边框与掩码指标，AP 为 IoU 0.50 至 0.95 的均值。",
+    ),
     # comparison
     "groups": ("Runs that differ only in their seed", "仅随机种子不同的训练"),
     "groups_about": (
