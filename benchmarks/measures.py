@@ -69,8 +69,8 @@ def twin_differs(one: Sequence[Figures], other: Sequence[Figures], limit: float 
 def compared(comparison: Comparison, arms: dict[str, Figures], void: str = "", twin: str = "") -> dict[str, Any]:
     """The row of COMPARISON: the peer, the value with its interval, and the verdict.
 
-    arms: by name, each with `rounds`, or with an `error`; `wrong` where its output is. void: why no verdict counts. twin: why
-    none counts that comes from seconds.
+    arms: by name, each with `rounds`, or with an `error`; `wrong` where its output is. void: why no verdict counts.
+    twin: why none counts that comes from seconds.
     """
     measure, names = MEASURES[comparison.measure], (comparison.ours, *comparison.peers)
     row = {"goal": comparison.goal, "ours": comparison.ours, "peer": " / ".join(comparison.peers)}

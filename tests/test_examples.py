@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+ELSEWHERE = {"client.py": "tests/serve", "onnx_alone.py": "tests/deploy"}  # they need a server, or an exported model
 EXAMPLES = [
     pytest.param(path, marks=pytest.mark.slow if path.name == "cells.py" else (), id=path.name)
     for path in sorted((Path(__file__).parent.parent / "examples").glob("*.py"))
+    if path.name not in ELSEWHERE
 ]
 SAYS = {
     "cells.py": "cells/ ",

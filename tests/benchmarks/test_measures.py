@@ -2,6 +2,7 @@
 
 import json
 import re
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -105,7 +106,7 @@ def test_order_is_rotated_in_steps_of_another_length():
     for turn in range(10):
         order = rotated(names, turn)
         assert sorted(order) == list(names)
-        for one, other in zip(order, order[1:], strict=False):
+        for one, other in pairwise(order):
             before[other].add(one)
     assert min(map(len, before.values())) >= 5, "what ran before is another arm nearly every time"
 

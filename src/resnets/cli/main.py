@@ -47,6 +47,11 @@ GROUPS: dict[str, dict[str, tuple[str, str, str]]] = {
         "benchmark": ("benchmark", "Benchmark", "time every engine on this machine, accuracy beside speed"),
         "report": ("report", "Report", "a run or a test as one page, several as a comparison"),
     },
+    "Ship": {
+        "export": ("export", "Export", "a model for ONNX Runtime, OpenVINO or torch.export, verified on pictures"),
+        "verify": ("export", "Verify", "whether an exported model answers as the model it was made from"),
+        "serve": ("serve", "Serve", "a page to drop pictures on, and predictions over HTTP for programs"),
+    },
 }
 VERBS = {verb: row for rows in GROUPS.values() for verb, row in rows.items()}
 

@@ -1,0 +1,297 @@
+"""What arrives byte by byte: too much, too slow, in crumbs, cut off, or no HTTP at all; never a 5xx but 503."""
+
+import asyncio
+import contextlib
+import random
+import re
+import threading
+import time
+
+import pytest
+from in_process import HERE, ask, running
+from servers import slow_model
+from test_refusals import told
+from tiny_models import picture
+
+from resnets.serve import limits
+from resnets.serve.limits import Rules
+from resnets.serve.refusals import BYTES, REASONS
+
+PNG = picture(0)
+HEAD = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\n"
+
+
+def status(reply):
+    """The status of the first answer among these bytes, 0 where there is none."""
+    found = re.match(rb"HTTP/1\.1 (\d{3}) ", reply)
+    return int(found[1]) if found else 0
+
+
+def descriptors(server):
+    from pathlib import Path
+
+    return len(list(Path(f"/proc/{server.process.pid}/fd").iterdir()))
+
+
+def test_an_oversize_body_is_refused_before_it_is_sent(quick):
+    began = time.monotonic()
+    reply = quick.raw(HEAD + b"Content-Length: 16000001\r\n\r\n")
+    assert status(reply) == 413
+    assert REASONS["size"].sentence.encode() in reply
+    assert b"connection: close" in reply.lower()
+    assert time.monotonic() - began < 3
+    waiting = quick.raw(HEAD + b"Content-Length: 16000001\r\nExpect: 100-continue\r\n\r\n")
+    assert status(waiting) == 413
+    assert b"100 Continue" not in waiting
+
+
+def test_a_client_that_sends_too_much_reads_why(quick):
+    """One that sends all before it reads, as most programs do."""
+    reply = quick.ask("POST", "/predict", bytes(BYTES + 1), {"Content-Type": "image/png"})
+    told(reply, "size")
+
+
+def test_just_small_enough_is_read(quick):
+    reply = quick.post("/predict", PNG + bytes(BYTES - len(PNG)))
+    assert reply.status == 200, reply.body
+
+
+def test_a_body_without_a_length(quick):
+    for chunks in (b"5\r\nhello\r\n0\r\n\r\n", b"1\r\nx\r\n" * 100_000, b"FFFFFFFF\r\n"):
+        reply = quick.raw(HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + chunks)
+        assert status(reply) == 411, reply
+
+
+@pytest.mark.parametrize(
+    "framing",
+    [
+        b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+        b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",
+        b"Content-Length: 5\r\nContent-Length: 6\r\n",
+        b"Content-Length: 5, 6\r\n",
+        b"Content-Length: -5\r\n",
+        b"Content-Length: 0x5\r\n",
+        b"Content-Length: 5 \r\nTransfer-Encoding: identity\r\n",
+        b"Transfer-Encoding: chunked, chunked\r\n",
+        b"Transfer-Encoding : chunked\r\n",
+        b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+    ],
+)
+def test_smuggling_pairs(quick, framing):
+    reply = quick.raw(HEAD + framing + b"\r\n0\r\n\r\nGET /live HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert status(reply) in (400, 411), reply
+    assert b"live" not in reply, "what follows is no request"
+
+
+def test_a_lying_length(quick):
+    short = quick.raw(HEAD + f"Content-Length: {len(PNG) - 10}\r\n\r\n".encode() + PNG)
+    assert status(short) in (200, 422, 400)
+    began = time.monotonic()
+    long = quick.raw(HEAD + f"Content-Length: {len(PNG) + 10}\r\n\r\n".encode() + PNG)
+    assert status(long) == 408
+    assert 1.4 < time.monotonic() - began < 4, "body deadline of this server: 1.5 s"
+
+
+def test_an_endless_header(quick):
+    for header in (b"X: " + b"a" * 100_000, b"".join(b"X%d: a\r\n" % n for n in range(5000))):
+        reply = quick.raw(b"GET /live HTTP/1.1\r\nHost: localhost\r\n" + header + b"\r\n\r\n")
+        assert status(reply) in (0, 400, 431)
+
+
+def test_slow_bodies_are_closed_at_their_deadline_and_bother_nobody(quick):
+    before = descriptors(quick)
+    plugs = [quick.connect() for _ in range(30)]
+    stop = threading.Event()
+
+    def drip():
+        while not stop.wait(0.2):
+            for plug in plugs:
+                with contextlib.suppress(OSError):
+                    plug.sendall(b"x")
+
+    for plug in plugs:
+        plug.sendall(HEAD + b"Content-Length: 100000\r\n\r\n")
+    dripping = threading.Thread(target=drip)
+    dripping.start()
+    try:
+        began = time.monotonic()
+        assert all(quick.post("/predict", PNG).status == 200 for _ in range(5))
+        assert quick.get("/ready").status == 200
+        assert time.monotonic() - began < 3
+        for plug in plugs:
+            plug.settimeout(8)
+            assert status(plug.recv(65536)) == 408
+    finally:
+        stop.set()
+        dripping.join()
+        for plug in plugs:
+            plug.close()
+    until = time.monotonic() + 5
+    while descriptors(quick) > before + 2 and time.monotonic() < until:
+        time.sleep(0.1)
+    assert descriptors(quick) <= before + 2
+
+
+def test_crumbs():
+    """A body in more pieces than any network makes of it; as many larger ones are read."""
+
+    def pieces(size):
+        left = [bytes(size)] * 5000
+
+        async def receive():
+            await asyncio.sleep(0)
+            if left:
+                return {"type": "http.request", "body": left.pop(), "more_body": True}
+            return {"type": "http.disconnect"}
+
+        return receive
+
+    async def run():
+        async with running({"run": slow_model()}) as (_, front):
+            headers = {"content-length": "15000000"}
+            crumbs = await ask(front, "POST", "/predict", headers=headers, receive=pieces(2))
+            return crumbs, await ask(front, "POST", "/predict", headers=headers, receive=pieces(1400))
+
+    crumbs, bites = asyncio.run(run())
+    told(crumbs, "pieces")
+    assert bites is None, "its client has gone; nobody is told anything"
+
+
+def test_bodies_together_have_a_limit(monkeypatch):
+    monkeypatch.setattr(limits, "HELD", 1000)
+
+    async def run():
+        async with running({"run": slow_model()}) as (_, front):
+            first = await ask(front, "POST", "/predict", bytes(1001))
+            return first, front.held, await ask(front, "POST", "/predict", bytes(100))
+
+    full, held, other = asyncio.run(run())
+    told(full, "busy")
+    assert held == 0
+    assert other.status == 422
+
+
+def test_requests_together_have_a_limit_but_health_has_none(monkeypatch):
+    monkeypatch.setattr(limits, "REQUESTS", 2)
+
+    async def run():
+        async with running({"run": slow_model(0.2)}) as (_, front):
+            asked = [asyncio.create_task(ask(front, "POST", "/predict", PNG)) for _ in range(4)]
+            await asyncio.sleep(0.05)
+            health = await ask(front, "GET", "/live"), await ask(front, "GET", "/ready")
+            return await asyncio.gather(*asked), health, front.requests
+
+    asked, health, left = asyncio.run(run())
+    assert [reply.status for reply in asked] == [200, 200, 503, 503]
+    told(asked[-1], "busy")
+    assert [reply.status for reply in health] == [200, 200]
+    assert left == 0
+
+
+def test_a_client_that_goes_is_not_worked_for():
+    async def run():
+        async with running({"run": slow_model(0.3)}, rules=HERE) as (service, front):
+            model, left = service.models["run"], [{"type": "http.request", "body": PNG, "more_body": False}]
+
+            async def receive():
+                if left:
+                    return left.pop()
+                await asyncio.sleep(0.1)
+                return {"type": "http.disconnect"}
+
+            first = asyncio.create_task(ask(front, "POST", "/predict", PNG))
+            await asyncio.sleep(0.05)
+            began = time.monotonic()
+            gone = await ask(front, "POST", "/predict", PNG, receive=receive)
+            assert time.monotonic() - began < 0.25
+            assert gone is None
+            assert model.taken == 1, "its place is free again"
+            assert (await first).status == 200
+            return service.metrics.text().decode()
+
+    assert 'resnets_batch_size_sum{model="run"} 1.0' in asyncio.run(run())
+
+
+def test_clients_that_go_leave_nothing(quick):
+    before = descriptors(quick)
+    request = HEAD + f"Content-Length: {len(PNG)}\r\n\r\n".encode() + PNG
+    for number in range(60):
+        with quick.connect() as plug, contextlib.suppress(OSError):
+            plug.sendall(request[: random.Random(number).randrange(1, len(request) + 1)])
+    until = time.monotonic() + 5
+    while (descriptors(quick) > before + 2 or quick.metric("resnets_queue_length")) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert descriptors(quick) <= before + 2
+    assert quick.metric("resnets_queue_length") == 0
+    assert quick.post("/predict", PNG).status == 200
+    assert quick.log.count("\n") < 10
+
+
+NO_HTTP = [
+    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    b"\x16\x03\x01\x02\x00\x01\x00",
+    b"GET / HTTP/1.1\r\n\r\n",
+    b"GET /\0 HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    b"GET / HTTP/9.9\r\nHost: localhost\r\n\r\n",
+    b"\r\n\r\n\r\n",
+    b"GET http://evil.example/ HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    b"CONNECT evil.example:443 HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    b"GET /live HTTP/1.1\r\nHost: a\r\nHost: localhost\r\n\r\n",
+    b"GET /live HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
+    b"GET /live HTTP/1.0\r\n\r\n",
+    b"G\xc3\x96T / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    b"GET /%ff%fe HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    b"GET /model?model=%00%ff HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: localhost\r\n folded: line\r\n\r\n",
+]
+
+
+@pytest.mark.parametrize("data", NO_HTTP, ids=lambda data: repr(data[:24]))
+def test_malformed_http(quick, data):
+    reply = quick.raw(data, seconds=0.5)
+    assert status(reply) < 500
+    assert b"Traceback" not in reply
+    assert quick.get("/live").status == 200
+
+
+def test_mutated_requests_never_fail_inside(quick):
+    """Valid requests with bytes flipped, cut, doubled and mixed: never a 5xx, and the server lives."""
+    rng = random.Random(0)
+    seeds = [
+        HEAD + f"Content-Length: {len(PNG)}\r\n\r\n".encode() + PNG,
+        b"GET /model?model=slow HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost\r\n\r\n",
+        b"POST /explain?class=red HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\nabc",
+    ]
+    pid = quick.process.pid
+    for _ in range(250):
+        data = bytearray(rng.choice(seeds))
+        for _ in range(rng.randrange(1, 6)):
+            at = rng.randrange(len(data))
+            kind = rng.randrange(4)
+            if kind == 0:
+                data[at] = rng.randrange(256)
+            elif kind == 1:
+                del data[at : at + rng.randrange(1, 20)]
+            elif kind == 2:
+                data[at:at] = rng.choice([b"\r\n", b"\0", b": ", b"%", b" ", b"\xff" * 9, b"0" * 30])
+            else:
+                data[at:at] = data[:at][-30:]
+            data = data or bytearray(b"x")
+        reply = quick.raw(bytes(data), seconds=0.02)
+        assert status(reply) < 500, bytes(data)
+        assert b"Traceback" not in reply
+    assert quick.process.pid == pid
+    assert quick.process.poll() is None
+    assert quick.post("/predict", PNG).status == 200
+
+
+def test_names_that_a_server_goes_by():
+    local = Rules(frozenset({"localhost", "::1"}))
+    wide = Rules(frozenset({"birds.example.org"}), any_address=True)
+    assert [local.know(host) for host in ("localhost", "localhost:80", "[::1]:80", "10.0.0.1", "x", "", "a b")] == [
+        True, True, True, False, False, False, False,
+    ]  # fmt: skip
+    assert [wide.know(host) for host in ("birds.example.org:1", "10.0.0.1", "[fe80::1]", "evil.example", "1.2")] == [
+        True, True, True, False, False,
+    ]  # fmt: skip
