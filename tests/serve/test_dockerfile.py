@@ -1,4 +1,4 @@
-"""The Dockerfile's own commands, run in a plain virtual environment: an exported model is served, torch is not there."""
+"""The Dockerfile's own commands in a plain virtual environment: an exported model is served, without torch."""
 
 import json
 import shlex
