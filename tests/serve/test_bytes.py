@@ -6,6 +6,7 @@ import random
 import re
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 from in_process import HERE, ask, running
@@ -210,6 +211,29 @@ def test_a_client_that_goes_is_not_worked_for():
             return service.metrics.text().decode()
 
     assert 'resnets_batch_size_sum{model="run"} 1.0' in asyncio.run(run())
+
+
+def test_what_was_accepted_is_answered_though_the_server_stops():
+    """Some versions of uvicorn call every client gone as soon as the signal comes."""
+
+    async def run():
+        async with running({"run": slow_model(0.3)}) as (service, front):
+            left = [{"type": "http.request", "body": PNG, "more_body": False}]
+
+            async def receive():
+                await asyncio.sleep(0.1 * (not left))
+                service.server = SimpleNamespace(should_exit=not left)
+                return left.pop() if left else {"type": "http.disconnect"}
+
+            accepted = await ask(front, "POST", "/predict", PNG, receive=receive)
+            half = await ask(front, "POST", "/predict", PNG, receive=receive)
+            return accepted, half, await ask(front, "GET", "/ready")
+
+    accepted, half, ready = asyncio.run(run())
+    assert accepted.status == 200
+    assert accepted.headers["connection"] == "close"
+    told(half, "stopping")
+    told(ready, "stopping")
 
 
 def test_clients_that_go_leave_nothing(quick):

@@ -89,7 +89,8 @@ class Decoders:
         began = time.monotonic()
         asked = message({"model": picture.model, "png": picture.png}, picture.data)
         try:
-            facts, data = await asyncio.wait_for(_exchanged(process, asked), self.patience.seconds)
+            async with asyncio.timeout(self.patience.seconds):
+                facts, data = await _exchanged(process, asked)
             found, alive = self._found(picture, facts, data, began), True
         except (OSError, EOFError, TimeoutError, ValueError, KeyError, TypeError) as error:
             _log.error("a decoder was ended: %s", type(error).__name__)
@@ -116,7 +117,8 @@ class Decoders:
         while True:
             await self._end(number)
             with suppress(OSError, EOFError, TimeoutError, ValueError):
-                return await asyncio.wait_for(self._start(number), _STARTING)
+                async with asyncio.timeout(_STARTING):
+                    return await self._start(number)
             _log.error("a decoder does not start")
             await asyncio.sleep(_AGAIN)
 
@@ -148,7 +150,8 @@ class Decoders:
         if process.stdin:
             process.stdin.close()
         with suppress(TimeoutError):
-            await asyncio.wait_for(process.wait(), _AGAIN)
+            async with asyncio.timeout(_AGAIN):
+                await process.wait()
 
 
 async def _exchanged(process: Process, asked: bytes) -> tuple[dict[str, object], bytes]:
