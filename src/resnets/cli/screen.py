@@ -189,5 +189,6 @@ class Screen:
         run = shown(shlex.quote(result.run))
         out.print("\nnext:")
         out.print(f"  resnets predict {run} PICTURE…        name what is on pictures")
+        out.print(f"  resnets serve {run}                   a page to drop pictures on")
         out.print(f"  resnets evaluate {run} --data DATA    test on other data")
         out.print(f"  resnets describe {run}                every value of the recipe")

@@ -165,6 +165,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "environment": ("Environment", "运行环境"),
     "environment_about": ("The machine and the versions that it began with.", "开始训练时的机器与软件版本。"),
     "next": ("Next", "下一步"),
+    "next_serve": ("a page to drop pictures on", "打开网页，拖入图片"),
     "next_predict": ("name what is on pictures", "识别图片内容"),
     "next_evaluate": ("test on other data", "在其他数据上测试"),
     "next_describe": ("every value of the recipe", "查看方案的全部取值"),

@@ -234,9 +234,10 @@ def _commands(folder: Path, finished: bool, language: str) -> list[tuple[str, st
     run, beside = (shlex.quote(str(place)) for place in (folder, folder.parent))
     use = [
         (f"resnets predict {run} PICTURE…", "next_predict"),
+        (f"resnets serve {run}", "next_serve"),
         (f"resnets evaluate {run} --data DATA", "next_evaluate"),
         (f"resnets describe {run}", "next_describe"),
         (f"resnets report {run} --language {other}", "next_report"),
         (f"resnets report {beside}", "next_compare"),
     ]
-    return use if finished else [(f"resnets resume {run}", "next_resume"), *use[2:]]
+    return use if finished else [(f"resnets resume {run}", "next_resume"), *use[3:]]

@@ -129,7 +129,7 @@ class Decoders:
             stdin=PIPE,
             stdout=PIPE,
             limit=1 << 20,
-            env={**os.environ, **alone},
+            env={**os.environ, **alone, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             start_new_session=True,  # Ctrl-C is the server's
         )
         self.processes[number] = process
