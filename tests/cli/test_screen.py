@@ -60,7 +60,7 @@ def test_the_commands_are_for_a_shell(capsys):
     assert "\x1b" not in text
     commands = [shlex.split(line) for line in text.splitlines() if line.startswith("  resnets ")]
     assert [words[:3] for words in commands] == [
-        ["resnets", verb, run.replace("\x1b", "\\x1b")] for verb in ("predict", "evaluate", "describe")
+        ["resnets", verb, run.replace("\x1b", "\\x1b")] for verb in ("predict", "serve", "evaluate", "describe")
     ]
 
 

@@ -111,7 +111,7 @@ def test_commands_are_for_a_shell(tmp_path):
     folder = tmp_path / "it's mine; $HOME"
     result = keep_run(folder)
     commands = [text for text in read(page.write(folder, result)).all if re.match(r"resnets (?!train$)[a-z]", text)]
-    assert [shlex.split(command)[2] for command in commands] == [*[str(folder)] * 4, str(tmp_path)]
+    assert [shlex.split(command)[2] for command in commands] == [*[str(folder)] * 5, str(tmp_path)]
     (first,) = [text for text in read(page.write(folder, None)).all if text.startswith("resnets resume")]
     assert shlex.split(first) == ["resnets", "resume", str(folder)]
 
