@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 _PAUSE = 0.1  # seconds between two looks at health
+TOP = 5  # classes that are asked for
+_QUERY = f"?top={TOP}"
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ async def closed_loop(port: int, pictures: Sequence[bytes], clients: int, second
         async with _connection(port) as (reader, writer):
             while time.monotonic() < until:
                 began = time.monotonic()
-                status, body = await exchanged(reader, writer, request(pictures[number], "?top=1000"))
+                status, body = await exchanged(reader, writer, request(pictures[number], _QUERY))
                 done.append(Asked(number, status, time.monotonic() - began, json.loads(body)))
                 number = (number + clients) % len(pictures)
 
@@ -78,7 +80,7 @@ async def open_loop(port: int, pictures: Sequence[bytes], rate: float, seconds: 
         began = time.monotonic()
         try:
             async with _connection(port) as (reader, writer):
-                status, body = await exchanged(reader, writer, request(pictures[number], "?top=1000"))
+                status, body = await exchanged(reader, writer, request(pictures[number], _QUERY))
         except (OSError, EOFError):
             return Asked(number, 0, time.monotonic() - began, {})
         return Asked(number, status, time.monotonic() - began, json.loads(body))

@@ -3,7 +3,9 @@
 import pytest
 
 from benchmarks.clients import Asked, percentile, request, told
-from benchmarks.serving import line, pictures_of, same, wrong
+from benchmarks.measures import compared
+from benchmarks.serving import GOAL, pictures_of, same, told_of, wrong
+from benchmarks.table import line as table_line
 from resnets.errors import DataError
 
 
@@ -26,13 +28,19 @@ def test_figures():
     assert found == {"images_per_second": 1.5, "p50": 2, "p99": 3, "statuses": {"200": 3, "503": 1}}
 
 
-@pytest.mark.parametrize(("rate", "verdict"), [(95.0, "reached"), (80.0, "missed")])
-def test_the_line_has_a_verdict(rate, verdict):
-    record = {
-        "model": "m", "engine": "e:fp32", "clients": 32, "offline": {"images_per_second": 100.0}, "wrong": 0,
-        "server": {"images_per_second": rate, "p50": 1.0, "p99": 2.0}, "health": {"max": 12.3}, "ratio": rate / 100,
+def test_a_record_is_told_and_stands_in_the_table():
+    arms = {name: {"package": "resnets", "engine": "e:fp32", "rounds": [{"seconds": s}] * 10}
+            for name, s in (("server", 1 / 93), ("offline loop", 1 / 100))}  # fmt: skip
+    row = compared(GOAL, arms)
+    case = {
+        "case": "server, n on photographs", "arms": arms, "rows": [row], "wrong": 0,
+        "server": {"images_per_second": 93.0, "p50": 1.0, "p99": 2.0}, "health": {"max": 12.3},
     }  # fmt: skip
-    assert f"ratio {rate / 100:.3f} (wanted 0.90: {verdict})" in line(record)
+    assert "93.0 images/s, 0.930 of the offline loop (0.930 - 0.930, wanted 0.90: PASS); p50 1 ms" in told_of(case)
+    assert "| server (e:fp32, resnets 1) | offline loop (e:fp32, resnets 1) | speed | 0.93×" in table_line(
+        case, row, {"resnets": "1"}
+    )
+    assert compared(GOAL, arms, "3 wrong answers")["verdict"] == "VOID"
 
 
 def test_pictures_are_spread_over_the_folder(tmp_path):

@@ -19,7 +19,7 @@ from .verb import Verb, console, print_json
 EXTRAS = {
     "onnx": ("onnx", "onnxscript", "onnxruntime"),
     "openvino": ("openvino", "nncf"),
-    "serve": ("fastapi", "uvicorn"),
+    "serve": ("fastapi", "uvicorn", "prometheus_client"),
     "detection": ("hotcoco",),
 }
 CORE = ("torch", "torchvision", "numpy", "pillow", "safetensors", "tyro", "rich", "pydantic", "scikit-learn")
