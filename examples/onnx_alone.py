@@ -8,11 +8,11 @@ import sys
 
 import numpy as np
 import onnxruntime
-from PIL import Image
+from PIL import Image, ImageOps
 
 session = onnxruntime.InferenceSession(sys.argv[1])
 names = json.loads(session.get_modelmeta().custom_metadata_map["names"])
-pixels = np.asarray(Image.open(sys.argv[2]).convert("RGB"))
+pixels = np.asarray(ImageOps.exif_transpose(Image.open(sys.argv[2])).convert("RGB"))
 (probabilities,) = session.run(None, {"pixels": pixels[None]})
 for label in probabilities[0].argsort()[:-4:-1]:
     print(f"{names[str(label)]}  {probabilities[0, label]:.3f}")

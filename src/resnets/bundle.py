@@ -66,7 +66,7 @@ class Bundle:
 
         Large JPEGs are decoded at a half, a quarter or an eighth, as long as twice the pixels that are needed remain.
         """
-        return self.preprocessing(as_picture(image, 2 * int(self.preprocessing.size / self.preprocessing.crop_pct)))
+        return self.preprocessing(as_picture(image, self.preprocessing.enough))
 
 
 def save(bundle: Bundle, folder: Path) -> None:

@@ -24,16 +24,15 @@ from resnets.deploy.predictor import Unexplained, found
 from resnets.deploy.runtimes import onnx_session
 from resnets.deploy.verify import SESSIONS, read, verified
 from resnets.errors import NumericError, UsageError, WeightsError
+from resnets.families import SUFFIXES
 from resnets.models import build
 from resnets.spec import VGG
 
 require("onnx", "onnxscript", "onnxruntime", "openvino")
 NAMES = {"onnx": "model.onnx", "openvino": "model", "pt2": "model.pt2"}
 EXAMPLES = Path(__file__).parents[2] / "examples"
-NETWORKS = [
-    "cifar_plain20", "cifar_resnet20_b", "cifar_resnet20_c", "cifar_resnet20_a_end", "cifar_preresnet20",
-    "cifar_highway20", "cifar_resnet20_relu_before_addition", "cifar_resnet20_bn_after_addition",
-]  # fmt: skip
+_SUFFIXES = [name for rows in SUFFIXES.values() for name in rows if name not in ("v1", "one_layer", "a")]
+NETWORKS = ["cifar_plain8", "cifar_preresnet8", "cifar_highway8", *(f"cifar_resnet8_{name}" for name in _SUFFIXES)]
 
 
 def noisy(one, images=8):
@@ -154,8 +153,10 @@ def test_int8_is_calibrated_on_pictures_and_says_so(tmp_path):
     one = bundle_of()
     with pytest.raises(UsageError, match="--data DATA"):
         export.export(one, Wanted("openvino", "int8"), tmp_path / "model", noisy(one))
-    known = noisy(one, 40)
-    known = replace(known, calibration=known.views[20:], views=known.views[:20])
+    known = noisy(one, 130)
+    known = replace(known, calibration=known.views[100:], views=known.views[:100])
+    with pytest.raises(UsageError, match="at least 100 pictures"):
+        export.export(one, Wanted("openvino", "int8"), tmp_path / "model", replace(known, views=known.views[:99]))
     for form, name in (("openvino", "model"), ("onnx", "model.onnx")):
         told = export.export(one, Wanted(form, "int8"), tmp_path / name, known)
         assert 1e-4 < told.whole.largest < 2, "int8 is not fp32"
@@ -164,10 +165,13 @@ def test_int8_is_calibrated_on_pictures_and_says_so(tmp_path):
 
 def test_a_form_that_differs_is_refused_with_its_numbers_and_the_old_one_stays(form, tmp_path, monkeypatch):
     place, right = tmp_path / NAMES[form], SESSIONS[form]
+    old = place
     if form == "openvino":
-        place.mkdir()
-    old = place / "old" if form == "openvino" else place
-    old.write_bytes(b"old")
+        export.export(bundle_of(), Wanted(form), place, noisy(bundle_of()))
+        old = place / "model.bin"
+    else:
+        old.write_bytes(b"old")
+    before = old.read_bytes()
 
     def wrong(contents, precision):
         session = right(contents, precision)
@@ -176,7 +180,34 @@ def test_a_form_that_differs_is_refused_with_its_numbers_and_the_old_one_stays(f
     monkeypatch.setitem(SESSIONS, form, wrong)
     with pytest.raises(NumericError, match=r"export at batch 1 is refused: its outputs differ from PyTorch's by .*e-0"):
         export.export(bundle_of(), Wanted(form), place, noisy(bundle_of()))
-    assert old.read_bytes() == b"old"
+    assert old.read_bytes() == before
+
+
+def test_nothing_of_the_users_is_replaced(tmp_path):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    (photos / "a.jpg").write_bytes(b"mine")
+    with pytest.raises(UsageError, match="photos is a folder with other things in it"):
+        export.checked(Wanted("openvino"), photos)
+    (tmp_path / "link.onnx").symlink_to(photos / "a.jpg")
+    with pytest.raises(UsageError, match="is a link"):
+        export.checked(Wanted("onnx"), tmp_path / "link.onnx")
+    assert (photos / "a.jpg").read_bytes() == b"mine"
+
+
+def test_few_pictures_fill_the_largest_batch_again_and_again(tmp_path):
+    one, sizes = bundle_of(), []
+    contents = export.FORMS["onnx"].make(one, export.description_of(one), noisy(one))
+    right = SESSIONS["onnx"]
+
+    def watched(contents, precision):
+        session = right(contents, precision)
+        return replace(session, fetch=lambda x, names: (sizes.append(len(x)), session.fetch(x, names))[1])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(SESSIONS, "onnx", watched)
+        assert verified(one, "onnx", contents, noisy(one, 1)).whole.images == 7
+    assert {1, 2, 7} <= set(sizes)
 
 
 def test_names_that_cannot_be(tmp_path):
@@ -195,8 +226,14 @@ def test_names_that_cannot_be(tmp_path):
 def test_what_is_no_export_or_another_models_is_named(tmp_path):
     one, place, _ = written("onnx", tmp_path)
     other = replace(one, classes=tuple("abcdefghij"))
-    with pytest.raises(WeightsError, match="of another network or has other classes"):
-        verified(other, "onnx", read(place)[1], noisy(one))
+    seen = replace(one.preprocessing, mean=(0.0, 0.0, 0.0))
+    for stranger, what in (
+        (other, "classes"),
+        (replace(one, preprocessing=seen), "preprocessing"),
+        (replace(one, temperature=2.0), "temperature"),
+    ):
+        with pytest.raises(WeightsError, match=f"of another model than MODEL: its {what} differ"):
+            verified(stranger, "onnx", read(place)[1], noisy(one))
     cut = tmp_path / "cut.onnx"
     cut.write_bytes(place.read_bytes()[:1000])
     stranger = tmp_path / "stranger.onnx"
@@ -225,6 +262,16 @@ def test_weights_in_other_files_are_refused(tmp_path):
     (tmp_path / "two.onnx").write_bytes(model.SerializeToString())
     with pytest.raises(WeightsError, match="keeps weights in other files"):
         read_exported(tmp_path / "two.onnx")
+    model = onnx.load(place)
+    node = onnx.helper.make_node("Constant", [], ["c"], value=tensor)
+    opset = [onnx.helper.make_opsetid("", 18)]
+    model.functions.append(onnx.helper.make_function("hidden", "f", [], ["c"], [node], opset))
+    (tmp_path / "three.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(WeightsError, match="keeps weights in other files"):
+        read_exported(tmp_path / "three.onnx")
+    (tmp_path / "x.pt2").write_bytes(b"")
+    with pytest.raises(UsageError, match=r"a \.pt2 file is not served"):
+        found(tmp_path / "x.pt2")
 
 
 def test_an_exported_model_explains_itself_as_the_network_does(tmp_path):
@@ -271,6 +318,10 @@ def test_without_torch_and_without_us(tmp_path):
     export.export(one, Wanted("onnx", input="pixels"), tmp_path / "pixels.onnx", noisy(one))
     view = noise(one.preprocessing, 1)[0]
     Image.fromarray(view).save(tmp_path / "picture.png")
+    turned = Image.fromarray(view).transpose(Image.Transpose.ROTATE_90)
+    exif = turned.getexif()
+    exif[0x0112] = 6  # shown upright after a quarter turn clockwise
+    turned.save(tmp_path / "turned.png", exif=exif)
     ours = "import sys, json; sys.modules['torch'] = None\nfrom pathlib import Path\nimport numpy as np\n" \
         "from resnets.deploy.predictor import found\nfrom PIL import Image\n" \
         "view = np.asarray(Image.open(sys.argv[2]))[None]\n" \
@@ -288,6 +339,11 @@ def test_without_torch_and_without_us(tmp_path):
         cwd=tmp_path, capture_output=True, text=True,
     )  # fmt: skip
     assert alone.returncode == 0, alone.stderr
+    upright = subprocess.run(
+        [sys.executable, "-c", blocked, "onnx_alone.py", "pixels.onnx", "turned.png"],
+        cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
+    assert upright.stdout == alone.stdout, "EXIF counts"
     name, share = alone.stdout.splitlines()[0].split()
     assert int(name) == probabilities.argmax()
     assert float(share) == pytest.approx(probabilities.max(), abs=0.02)

@@ -37,7 +37,7 @@ class Explain(Verb):
         if self.class_name and self.class_name not in classes:
             raise unknown("class", self.class_name, classes)
         try:
-            pixels = seen.view(as_picture(self.image, 2 * int(seen.size / seen.crop_pct)))
+            pixels = seen.view(as_picture(self.image, seen.enough))
         except ImageError as error:
             raise DataError(f"{self.image}: {error}") from error
         label = classes.index(self.class_name) if self.class_name else None

@@ -51,8 +51,7 @@ class Predict(Verb):
         from ..files import write_file
         from ..models.layers import free_at_once
 
-        if self.top < 1 or self.batch_size < 1:
-            raise UsageError("--top and --batch-size must be at least 1")
+        self._check()
         names = _inputs(self.pictures)
         plain = self.engine in _PLAIN
         free_at_once()
@@ -74,6 +73,12 @@ class Predict(Verb):
             if not self.json:
                 console().print(f"{len(names)} rows, {errors} of them errors, in {shown(self.csv)}")
         return 3 if errors == len(names) else 0
+
+    def _check(self) -> None:
+        if self.top < 1 or self.batch_size < 1:
+            raise UsageError("--top and --batch-size must be at least 1")
+        if not 0 <= (self.reject_below or 0) <= 1:
+            raise UsageError(f"--reject-below is {self.reject_below:g}; it is a probability, from 0 to 1")
 
 
 def _inputs(pictures: tuple[str, ...]) -> list[str]:

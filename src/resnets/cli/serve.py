@@ -1,5 +1,6 @@
 """`serve`: models over HTTP, and a page to try them on."""
 
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +33,7 @@ class Serve(Verb):
     engine: Annotated[
         str, arg(help="NAME or NAME:PRECISION as resnets benchmark shows them, or auto: the fastest here")
     ] = "auto"
-    token: Annotated[str, arg(help="what requests must show: Authorization: Bearer TOKEN")] = ""
+    token: Annotated[str, arg(help="what requests must show: Authorization: Bearer TOKEN; or RESNETS_TOKEN")] = ""
     no_auth: Annotated[bool, arg(help="let everybody ask who reaches --host")] = False
     allow_host: Annotated[tuple[str, ...], arg(help="other names that this server goes by", metavar="NAME…")] = ()
     deadline: Annotated[float, arg(help="seconds until a picture has its answer, or is refused")] = 10.0
@@ -55,7 +56,7 @@ class Serve(Verb):
         with serving.bound(self.host, self.port) as listener:
             self._check_access(serving.is_local(listener))
             models = {name: found(path) for name, path in places.items()}
-            rules = serving.rules_of(listener, (self.host, *self.allow_host), self.token)
+            rules = serving.rules_of(listener, (self.host, *self.allow_host), self._token())
             settings = Settings(self.engine, self.deadline, 1 if self.batch_invariant else BATCH)
             service = serving.prepared(models, rules, settings)
             self._tell(serving.listening(listener, self.host), list(models))
@@ -65,18 +66,23 @@ class Serve(Verb):
     def _check(self) -> None:
         if not 0 <= self.port < 65536 or not self.deadline > 0:
             raise UsageError("--port must be 0 to 65535, and --deadline above 0")
+        token = self._token()
         if self.token and self.no_auth:
             raise UsageError("give --token or --no-auth, not both")
-        if not (self.token.isascii() and self.token.isprintable()) or " " in self.token:
+        if not (token.isascii() and token.isprintable()) or " " in token:
             raise UsageError("--token goes into a header: letters, digits and signs without spaces")
+
+    def _token(self) -> str:
+        """What --token says, or RESNETS_TOKEN, which other users of the machine do not see."""
+        return "" if self.no_auth else self.token or os.environ.get("RESNETS_TOKEN", "")
 
     def _check_access(self, local: bool) -> None:
         """Nobody opens a server to others without saying so."""
         if local:
             return
-        if not (self.token or self.no_auth):
+        if not (self._token() or self.no_auth):
             raise UsageError(f"--host {shown(self.host)} is reached from other machines; give --token T or --no-auth")
-        who = "who knows the token, and whoever listens on the way," if self.token else "who reaches this address"
+        who = "who knows the token, and whoever listens on the way," if self._token() else "who reaches this address"
         console(to_stderr=True).print(f"warning: everybody {who} can use these models; encryption is a proxy's task")
 
     def _tell(self, url: str, models: list[str]) -> None:

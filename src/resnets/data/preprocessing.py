@@ -83,6 +83,16 @@ class Preprocessing:
         """The network's input for a picture, float32 (channels, size, size)."""
         return self.normalise(self.view(image))
 
+    @property
+    def shorter(self) -> int:
+        """The side in pixels that "crop" brings a picture's shorter side to."""
+        return max(self.size, int(self.size / self.crop_pct))
+
+    @property
+    def enough(self) -> int:
+        """Pixels that the shorter side of a JPEG keeps that is decoded smaller (`Limits.enough`): twice the need."""
+        return 2 * self.shorter
+
     @cached_property
     def scale(self) -> NDArray[np.float32]:
         """Factor of a byte per channel: 1 / (255 · std)."""
@@ -107,7 +117,7 @@ class Preprocessing:
         return replace(self, channels=1, mean=(mean,), std=(1.0,), pixel_mean=None)
 
     def _crop(self, image: Image.Image) -> Image.Image:
-        image = self.resized(image, min(image.size), max(self.size, int(self.size / self.crop_pct)))
+        image = self.resized(image, min(image.size), self.shorter)
         left, top = (image.width - self.size) // 2, (image.height - self.size) // 2
         return image.crop((left, top, left + self.size, top + self.size))
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from .images import ImageError, decode_any, read_bytes
+from .images import ImageError, Limits, decode_any, read_bytes
 from .images import pixels as decode_pixels
 
 
@@ -25,7 +25,7 @@ class Source(Protocol):
 
     def name(self, index: int) -> str: ...  # noqa: D102
 
-    def picture(self, index: int) -> Image.Image | NDArray[np.uint8]: ...  # noqa: D102
+    def picture(self, index: int, enough: int = 0) -> Image.Image | NDArray[np.uint8]: ...  # noqa: D102
 
     def pixels(self, index: int) -> NDArray[np.uint8]: ...  # noqa: D102
 
@@ -52,7 +52,7 @@ class Arrays:
         """Part and number."""
         return f"{self.part}/{index if self.numbers is None else self.numbers[index]}"
 
-    def picture(self, index: int) -> Image.Image:
+    def picture(self, index: int, enough: int = 0) -> Image.Image:
         """Image INDEX."""
         pixels = self.images[index]
         return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
@@ -95,9 +95,13 @@ class Files:
         """Path relative to the root."""
         return self.names[index]
 
-    def picture(self, index: int) -> Image.Image | NDArray[np.uint8]:
-        """Picture INDEX, upright, or its channels (H, W, C) where they are no colours. Raises ImageError."""
-        return decode_any(self.data(index))
+    def picture(self, index: int, enough: int = 0) -> Image.Image | NDArray[np.uint8]:
+        """Picture INDEX, upright, or its channels (H, W, C) where they are no colours. Raises ImageError.
+
+        enough: as in `Limits`; whoever sees a picture by a model's preprocessing gives its `enough`, so that all see
+        the same.
+        """
+        return decode_any(self.data(index), Limits(enough=enough))
 
     def pixels(self, index: int) -> NDArray[np.uint8]:
         """The pixels of `picture`, (H, W, C). Raises ImageError."""

@@ -26,7 +26,7 @@ TOLERANCES = {
     "fp32": Tolerance(1e-4),
     "bf16": Tolerance(0.05),
     "int8": Tolerance(2.0, agreement=0.97),
-    "pixels": Tolerance(0.02),  # of a probability, where another library resizes
+    "pixels": Tolerance(0.02, agreement=0.97),  # of a probability, where another library resizes
 }
 
 

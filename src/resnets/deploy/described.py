@@ -1,7 +1,7 @@
 """What an exported or served model says of itself, and where its files keep that. No torch."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -93,21 +93,21 @@ def in_onnx(contents: Mapping[str, bytes], where: str) -> Description:
         model = onnx.load_model_from_string(contents[ONNX])
     except Exception as error:  # protobuf has an exception of its own
         raise WeightsError(f"{where} is no ONNX file") from error
-    if any(t.external_data or t.data_location == onnx.TensorProto.EXTERNAL for t in _tensors(onnx, model.graph)):
+    if any(t.external_data or t.data_location == onnx.TensorProto.EXTERNAL for t in _inside(model, onnx.TensorProto)):
         raise WeightsError(f"{where} keeps weights in other files; only files that are whole in themselves are read")
     found = {entry.key: entry.value for entry in model.metadata_props}
     return parsed(found.get(_KEY, ""), where)
 
 
-def _tensors(onnx: Any, graph: Any) -> list[Any]:
-    """Every tensor stored in a graph and in the graphs inside its nodes."""
-    found = list(graph.initializer)
-    for node in graph.node:
-        for attribute in node.attribute:
-            found += [attribute.t, *attribute.tensors] if attribute.type in (4, 9) else []
-            for inner in (attribute.g, *attribute.graphs) if attribute.type in (5, 10) else ():
-                found += _tensors(onnx, inner)
-    return found
+def _inside(message: Any, kind: type[Any]) -> Iterator[Any]:
+    """Every message of a KIND inside a protobuf message, however deep."""
+    if isinstance(message, kind):
+        yield message
+        return
+    for _, value in message.ListFields():
+        for each in value if isinstance(value, Sequence) or hasattr(value, "add") else (value,):
+            if hasattr(each, "ListFields"):
+                yield from _inside(each, kind)
 
 
 def read_exported(path: Path) -> tuple[str, Description, Contents]:
@@ -132,4 +132,4 @@ def read_exported(path: Path) -> tuple[str, Description, Contents]:
 
 def is_exported(path: Path) -> bool:
     """Whether PATH is a file, or a folder with OpenVINO's files: no run and no model folder."""
-    return path.is_file() or (path / XML).is_file()
+    return path.is_file() or ((path / XML).is_file() and (path / SIDECAR).is_file())

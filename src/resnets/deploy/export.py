@@ -20,7 +20,7 @@ from ..errors import UsageError, unknown
 from ..families import name_of
 from ..models import ResidualNetwork
 from . import preprocessing_graph
-from .described import FORMAT, SIDECAR, Description, StageFacts, metadata
+from .described import FORMAT, SIDECAR, Description, StageFacts, is_exported, metadata
 from .pictures import Pictures
 from .predictor import CLASSIFIER, FEATURES, LOGITS
 from .runtimes import ONNX, Contents, needed, packed, unpacked
@@ -194,6 +194,10 @@ def checked(wanted: Wanted, place: Path) -> Form:
         raise UsageError(f"{place.name} is no name of a {wanted.form} file; choose one that ends in {form.ending}")
     if not form.ending and place.is_file():
         raise UsageError(f"{place.name} is a file; {wanted.form} needs the name of a folder")
+    if place.is_symlink():
+        raise UsageError(f"{place.name} is a link; choose a name of its own")
+    if place.is_dir() and any(place.iterdir()) and not is_exported(place):
+        raise UsageError(f"{place.name} is a folder with other things in it; choose a new name")
     return form
 
 

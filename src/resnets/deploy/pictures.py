@@ -92,9 +92,9 @@ def of_folder(folder: Path, seen: Preprocessing, count: int) -> Pictures:
     """The pictures of a FOLDER without classes: at most half of them, 300, to calibrate on, COUNT others to compare."""
     names = pictures_in(folder)
     some = _spread(len(names), count + CALIBRATION)
-    views, _, originals = _read((partial(as_picture, str(folder / names[i])) for i in some), seen)
+    views, _, originals = _read((partial(as_picture, str(folder / names[i]), seen.enough) for i in some), seen)
     taken = np.arange(len(views)) % max(2, -(-len(views) // CALIBRATION)) == 0
-    return _checked(Pictures(safe_text(folder.name), views[~taken], None, views[taken], originals))
+    return _checked(Pictures(safe_text(folder.name), views[~taken][:count], None, views[taken], originals))
 
 
 def of_samples(seen: Preprocessing) -> Pictures:
@@ -128,7 +128,7 @@ def _is_plain(data: str) -> bool:
 def _views(source: Source, seen: Preprocessing, count: int) -> tuple[NDArray[np.uint8], NDArray[np.int64], Originals]:
     """About COUNT readable pictures spread over SOURCE, their labels, and some as they were."""
     some = _spread(len(source), count)
-    views, where, originals = _read((partial(source.picture, i) for i in some), seen)
+    views, where, originals = _read((partial(source.picture, i, seen.enough) for i in some), seen)
     return views, source.labels[[some[i] for i in where]], originals
 
 

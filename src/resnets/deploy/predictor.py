@@ -77,6 +77,10 @@ class Servable:
 
 def found(path: Path) -> Servable:
     """What PATH holds: an exported file or folder, a model folder or a run. Raises WeightsError, UsageError."""
+    if path.suffix == ".pt2":
+        raise UsageError(
+            f"{safe_text(str(path))}: a .pt2 file is not served; serve the model folder, or export it to onnx"
+        )
     if is_exported(path):
         form, description, contents = read_exported(path)
         if description.input != "tensor":

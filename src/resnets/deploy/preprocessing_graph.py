@@ -113,7 +113,7 @@ def before_network(seen: Preprocessing, opset: int) -> Any:
             given=3 if seen.channels == 1 else seen.channels,
             channels=seen.channels,
             size=seen.size,
-            target=max(seen.size, int(seen.size / seen.crop_pct)),
+            target=seen.shorter,
             channel=_GRAY if seen.channels == 1 else _COLOURS,
             fit=_FITS[seen.fit].format(resize=resize),
         )

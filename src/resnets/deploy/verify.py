@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..bundle import Bundle
-from ..errors import WeightsError, safe_text
-from .compare import Difference, compare, refuse
+from ..errors import UsageError, WeightsError, safe_text
+from .compare import ENOUGH, Difference, compare, refuse
 from .described import SIDECAR, Description, in_onnx, parsed, read_exported
 from .pictures import Pictures
 from .predictor import LOGITS, softmax
@@ -117,8 +117,14 @@ def verified(bundle: Bundle, form: str, contents: Contents, pictures: Pictures) 
     an export of another model.
     """
     description = described_in(form, contents)
-    if (description.classes, description.network) != (bundle.classes, bundle.network):
-        raise WeightsError("the exported model is of another network or has other classes than MODEL")
+    theirs, ours = ((d.network, d.classes, d.preprocessing, d.temperature) for d in (description, bundle))
+    names = ("network", "classes", "preprocessing", "temperature")
+    if others := [name for name, a, b in zip(names, theirs, ours, strict=True) if a != b]:
+        raise WeightsError(f"the exported model is of another model than MODEL: its {', '.join(others)} differ")
+    if description.precision == "int8" and len(pictures.views) < ENOUGH:
+        told = f"{pictures.name} has {len(pictures.views)}"
+        raise UsageError(f"int8 is compared on at least {ENOUGH} pictures beside those it is calibrated on; {told}")
+    pictures = _enough(pictures)
     session, pixels = SESSIONS[form](contents, description.precision), description.input == "pixels"
     how = _whole(bundle) if pixels else _network(bundle)
     expected = np.concatenate([how.expected(part) for part in _parts(pictures.views, _AT_ONCE)])
@@ -138,6 +144,13 @@ def verified(bundle: Bundle, form: str, contents: Contents, pictures: Pictures) 
         theirs, own = (int((scores.argmax(1) != pictures.labels).sum()) for scores in (expected, answers))
         mistakes = theirs, own
     return Verified(form, description.precision, description.input, pictures.name, batches, mistakes)
+
+
+def _enough(pictures: Pictures) -> Pictures:
+    """PICTURES, again and again where there are fewer than fill the largest batch."""
+    rows = np.arange(max(len(pictures.views), BATCHES[-1])) % len(pictures.views)
+    labels = None if pictures.labels is None else pictures.labels[rows]
+    return replace(pictures, views=pictures.views[rows], labels=labels)
 
 
 def _parts(views: NDArray[np.uint8], size: int) -> Iterator[NDArray[np.uint8]]:

@@ -107,7 +107,7 @@ def _mistakes(folder: Path, answers: Answers, preprocessing: Preprocessing) -> l
     for number, (index, row) in enumerate(answers.mistakes(), 1):
         name, place = f"{number:02d}.png", ""
         with suppress(ImageError, OSError):  # changed or gone since it was tested
-            pictures[name] = _png(preprocessing.view(answers.source.picture(index)))
+            pictures[name] = _png(preprocessing.view(answers.source.picture(index, preprocessing.enough)))
             place = f"mistakes/{name}"
         rows.append([*row, place])
     if pictures:

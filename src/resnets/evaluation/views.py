@@ -176,7 +176,8 @@ class _Views(Dataset[ViewBatch]):
         bad: list[tuple[str, str]] = []
         for _, index in keys:
             try:
-                found.append(views(self.source.picture(index), self.preprocessing, self.protocol))
+                enough = 0 if self.protocol.scales else self.preprocessing.enough
+                found.append(views(self.source.picture(index, enough), self.preprocessing, self.protocol))
                 used.append(index)
             except ImageError as error:
                 bad.append((self.source.name(index), str(error)))

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
@@ -98,40 +98,48 @@ class Model:
                 found = [error] * len(batch)
             self.metrics.batches.labels(self.name).observe(len(batch))
             self.metrics.inference.labels(self.name).observe(time.monotonic() - began)
-            for question, one in zip(batch, found, strict=True):
+            pairs = list(zip(batch, found, strict=True))
+            for question, one in sorted(pairs, key=lambda pair: pair[0].explain is not None):
                 self.metrics.waiting.labels(self.name).observe(began - question.since)
-                _settle(question.answer, one)
+                _settle(question.answer, await self._explained(question, one))
 
     async def _waiting(self) -> list[_Question]:
-        """All that wait, at most a batch; those whose clients have gone, or whose time is over, are left out."""
-        batch = list[_Question]()
+        """All that wait, at most a batch; those whose clients have gone, or whose time is over, are left out.
+
+        An explanation takes longer than an answer: after one the others go to the end of the queue.
+        """
+        batch, explains = list[_Question](), False
         while not batch or (len(batch) < self.batch and not self.questions.empty()):
             question = await self.questions.get()
-            if not question.answer.done():
-                batch.append(question)
+            if question.answer.done():
+                continue
+            if question.explain and explains:
+                self.questions.put_nowait(question)
+                break
+            explains = explains or question.explain is not None
+            batch.append(question)
         return batch
 
     def _answers(self, batch: Sequence[_Question], began: float) -> list[Answer | Exception]:
-        """Of every question of a batch; what cannot be explained spoils no other answer."""
+        """Of every question of a batch, without explanations."""
         assert self.predictor is not None
         found = self.predictor.probabilities(np.stack([question.view for question in batch]))
-        answers = list[Answer | Exception]()
-        for question, probabilities in zip(batch, found, strict=True):
-            try:
-                label, heat = self._explained(question, probabilities)
-            except Exception as error:
-                answers.append(error)
-                continue
-            waited, spent = began - question.since, time.monotonic() - began
-            answers.append(Answer(probabilities, label, heat, waited, spent))
-        return answers
+        spent = time.monotonic() - began
+        return [
+            Answer(probabilities, int(probabilities.argmax()), None, began - question.since, spent)
+            for question, probabilities in zip(batch, found, strict=True)
+        ]
 
-    def _explained(self, question: _Question, probabilities: NDArray[np.float32]) -> tuple[int, Heat | None]:
-        first = int(probabilities.argmax())
-        if question.explain is None or self.predictor is None:
-            return first, None
-        label = first if question.explain.label is None else question.explain.label
-        return label, self.predictor.heat(question.view, label)
+    async def _explained(self, question: _Question, answer: Answer | Exception) -> Answer | Exception:
+        """ANSWER with what was to be explained; what cannot be explained spoils no other answer."""
+        if question.explain is None or isinstance(answer, Exception) or self.predictor is None:
+            return answer
+        label = answer.label if question.explain.label is None else question.explain.label
+        try:
+            heat = await self._aside(partial(self.predictor.heat, question.view, label))
+        except Exception as error:
+            return error
+        return replace(answer, label=label, heat=heat)
 
     async def _aside(self, do: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self.thread, do)

@@ -36,7 +36,7 @@ def decoded(seen: Preprocessing, data: bytes) -> NDArray[np.uint8]:
 
     Arrays of numbers are read for networks whose channels are no colours only.
     """
-    limits = Limits(max_bytes=BYTES, enough=2 * int(seen.size / seen.crop_pct))
+    limits = Limits(max_bytes=BYTES, enough=seen.enough)
     return seen.view((decode if seen.channels in (1, 3) else decode_any)(data, limits))
 
 

@@ -3,6 +3,7 @@
 import ipaddress
 import json
 import logging
+import math
 import os
 import signal
 import socket
@@ -22,7 +23,7 @@ CONNECTIONS = 256  # beyond them even /live is refused; limits.REQUESTS leaves i
 _BACKLOG = 256  # connections that wait to be accepted
 _READ = 65_536  # bytes that wait to be read: as many in small chunks hold up everything else for a tenth of a second
 _KEPT = 5  # seconds that a connection is kept without a request
-_DRAIN = 10  # seconds to finish what was accepted
+_DRAIN = 10  # seconds to finish what was accepted, at least
 
 
 def bound(host: str, port: int) -> socket.socket:
@@ -75,7 +76,8 @@ def prepared(found: Mapping[str, Servable], rules: Rules, settings: Settings) ->
     """The service of these models; from now on SIGTERM ends it in order, and the log is lines of JSON."""
     metrics = Metrics(ROUTES | rules.public)
     service = Service(found, metrics, settings)
-    service.server = server = uvicorn.Server(_config(Limits(application(service), rules, metrics, service.is_stopping)))
+    front = Limits(application(service), rules, metrics, service.is_stopping)
+    service.server = server = uvicorn.Server(_config(front, settings.deadline))
     _log_lines()
     signal.signal(signal.SIGTERM, lambda *_: setattr(server, "should_exit", True))  # uvicorn raises it again at the end
     return service
@@ -96,7 +98,7 @@ def serve(service: Service, listener: socket.socket) -> None:
         raise KeyboardInterrupt
 
 
-def _config(front: Limits) -> uvicorn.Config:
+def _config(front: Limits, deadline: float) -> uvicorn.Config:
     return uvicorn.Config(
         front,
         interface="asgi3",
@@ -112,7 +114,7 @@ def _config(front: Limits) -> uvicorn.Config:
         limit_concurrency=CONNECTIONS,
         backlog=_BACKLOG,
         timeout_keep_alive=_KEPT,
-        timeout_graceful_shutdown=_DRAIN,
+        timeout_graceful_shutdown=max(_DRAIN, math.ceil(deadline)),
         h11_max_incomplete_event_size=HEADER,
     )
 

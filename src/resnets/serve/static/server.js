@@ -6,6 +6,8 @@ const BUSY = 12; // times that a busy server may send a picture back
 const LOST = 3; // times that sending a picture may fail while the server is there
 
 let token = "";
+let asked = 0; // how often a model was asked for
+let wanted; // the name of the last one
 let returning = null; // the promise that the server is there again
 let tell = () => {};
 const sleepers = new Set();
@@ -74,14 +76,21 @@ function pause(ms) {
   });
 }
 
-/** What the server says of the model called NAME, or of its first one, as soon as that is ready to answer. */
+/**
+ * What the server says of the model called NAME, or of its first one, as soon as that is ready to answer.
+ * Who asks for another model meanwhile ends the waiting for this one, without a word.
+ */
 export async function describe(name) {
+  const turn = ++asked;
+  wanted = name;
   for (;;) {
     try {
       const facts = await (await once("model", name ? { model: name } : {})).json();
+      if (turn !== asked) return null;
       tell(facts.ready ? "ready" : "starting", facts);
       if (facts.ready) return facts;
     } catch (problem) {
+      if (turn !== asked) return null;
       if (name && [400, 404].includes(problem.status)) return describe(); // a server with other models came back
       if (!problem.status) tell("gone");
       else if (problem.status === 503) tell("starting");
@@ -92,8 +101,8 @@ export async function describe(name) {
 }
 
 /** The server being there again; all who wait for it look together. */
-function back(name) {
-  returning ??= describe(name).finally(() => {
+function back() {
+  returning ??= describe(wanted).finally(() => {
     returning = null;
   });
   return returning;
@@ -112,7 +121,7 @@ export async function send(path, query, file, type) {
       if (problem.status === 503 && ++busy <= BUSY) {
         await new Promise((resolve) => setTimeout(resolve, 1000 * Math.min(problem.after, 30)));
       } else if (problem.status === 401 || (!problem.status && ++lost <= LOST)) {
-        await back(query.model);
+        await back();
       } else {
         throw problem.status ? problem : new Refused(0, "not_sent");
       }
