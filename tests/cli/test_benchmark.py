@@ -141,7 +141,7 @@ def test_int8_is_refused_before_it_was_calibrated(model, folder, capsys):
 def test_table_and_screen_and_all_bad(model, folder, capsys, tmp_path):
     code, out = predicted(capsys, model, folder, "--csv", "-", "--top", "1")
     assert code == 0
-    assert out.splitlines()[0] == "file,class_1,probability_1,error"
+    assert out.splitlines()[0] == "file,class_1,probability_1,sure,error"
     assert len(out.splitlines()) == 7
     code, told = predicted(capsys, model, folder, "--csv", tmp_path / "answers.csv", "--top", "1")
     assert (tmp_path / "answers.csv").read_text() == out

@@ -32,7 +32,11 @@ require("onnx", "onnxscript", "onnxruntime", "openvino")
 NAMES = {"onnx": "model.onnx", "openvino": "model", "pt2": "model.pt2"}
 EXAMPLES = Path(__file__).parents[2] / "examples"
 _SUFFIXES = [name for rows in SUFFIXES.values() for name in rows if name not in ("v1", "one_layer", "a")]
-NETWORKS = ["cifar_plain8", "cifar_preresnet8", "cifar_highway8", *(f"cifar_resnet8_{name}" for name in _SUFFIXES)]
+NETWORKS = ["cifar_preresnet8", "cifar_highway8"]
+NETWORKS += [
+    pytest.param(name, marks=pytest.mark.slow)
+    for name in ("cifar_plain8", *(f"cifar_resnet8_{suffix}" for suffix in _SUFFIXES))
+]
 
 
 def noisy(one, images=8):

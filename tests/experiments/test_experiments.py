@@ -223,6 +223,7 @@ def test_a_folder_of_pictures_is_not_imagenet(tmp_path):
     assert f"{tmp_path.name} in place of imagenet" in found.reasons
 
 
+@pytest.mark.slow
 def test_a_process_on_each_device(tmp_path):
     command = [
         sys.executable, "-m", "resnets", "reproduce", "figure-1", "--data", "digits", "--updates", "2", "--only",

@@ -51,6 +51,7 @@ def test_three_pictures_get_names_probabilities_heat_maps_and_a_table(browser, s
             found = [float(row[f"probability_{k}"]) for k in range(1, 6)]
             assert np.allclose(found, [each.probability for each in best], atol=1e-4)
             assert row["error"] == ""
+            assert row["sure"] == ("yes" if best[0].probability >= offline.bundle.reject_below else "no")
         header, *lines = list(csv.reader(io.StringIO(text)))
         assert text == csv_text(header, lines)
         assert (
@@ -91,7 +92,7 @@ def test_pasted_chosen_and_cleared_pictures_and_another_model(browser, server, t
         expect(page.locator(".card h2")).to_have_text(before)
         page.click("#clear")
         assert page.locator("#list > li").count() == 0
-        assert page.locator("#summary").is_hidden()
+        expect(page.locator("#summary")).to_be_hidden()
 
 
 def test_an_answer_that_comes_late_is_not_taken_for_that_of_another_model(browser, server):

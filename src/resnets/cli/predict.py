@@ -16,6 +16,7 @@ from .verb import Verb, console, shown
 
 Rows = Iterator[dict[str, Any]]
 _PLAIN = ("torch", "torch:fp32")  # engines
+_SURE = {True: "yes", False: "no", None: ""}  # in a table
 
 
 @dataclass(frozen=True)
@@ -172,12 +173,15 @@ def _into_table(rows: Rows, out: Any, top: int) -> Rows:
     header = [
         "file",
         *(f"{what}_{k}" for k in range(1, top + 1) for what in ("class", "probability")),
+        "sure",
         "error",
     ]
     out.write(csv_text(header, []))
     for row in rows:
         pairs = [value for c in row["classes"] for value in (c["name"], f"{c['probability']:.6f}")]
-        out.write(csv_text([row["file"], *pairs, *[""] * (2 * top - len(pairs)), row["error"] or ""], []))
+        out.write(
+            csv_text([row["file"], *pairs, *[""] * (2 * top - len(pairs)), _SURE[row["sure"]], row["error"] or ""], [])
+        )
         yield row
 
 

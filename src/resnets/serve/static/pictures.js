@@ -64,9 +64,10 @@ export function saveTable() {
   const rows = pictures.map(({ file, answer, problem }) => {
     const found = answer?.classes.slice(0, top) ?? [];
     const cells = found.flatMap(({ name, probability }) => [name, probability.toFixed(6)]);
-    return [file.name, ...cells, ...Array(2 * top - cells.length).fill(""), problem ? why(problem) : ""];
+    const sure = answer ? (answer.sure ? "yes" : "no") : "";
+    return [file.name, ...cells, ...Array(2 * top - cells.length).fill(""), sure, problem ? why(problem) : ""];
   });
-  save(new Blob(["\ufeff", csv([["file", ...names, "error"], ...rows])], { type: "text/csv" }), "answers.csv");
+  save(new Blob(["\ufeff", csv([["file", ...names, "sure", "error"], ...rows])], { type: "text/csv" }), "answers.csv");
 }
 
 /** Let the browser save BLOB as a file called NAME. */
