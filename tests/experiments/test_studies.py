@@ -12,6 +12,7 @@ from resnets.experiments import subjects
 NEEDS_DATA = pytest.mark.skipif(not os.environ.get("RESNETS_DATA"), reason="RESNETS_DATA names no folder")
 
 
+@pytest.mark.slow
 def test_layer_responses_of_runs_that_were_just_begun(tmp_path, capsys, monkeypatch):
     monkeypatch.delenv("RESNETS_DATA", raising=False)
     command = ["reproduce", "figure-7", "--data", "digits", "--updates", "2", "--out", str(tmp_path)]
