@@ -38,7 +38,7 @@ def run(case: Case, rounds: int, with_twin: bool = True) -> dict[str, Any]:
 def rotated(names: Sequence[str], turn: int) -> list[str]:
     """NAMES beginning with another one each TURN, in steps of another length: none always follows the same one.
 
-    What ran before leaves clock and caches in its own state; with steps of one, an arm and its twin differed by 7 %.
+    What ran before may leave clock and caches in its own state.
     """
     count = len(names)
     steps = [step for step in range(1, max(count, 2)) if math.gcd(step, count) == 1]

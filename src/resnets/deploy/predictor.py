@@ -14,7 +14,7 @@ from .described import Description, is_exported, read_exported
 from .runtimes import Contents, Session, onnx_session, openvino_session
 
 LOGITS, FEATURES, CLASSIFIER = "logits", "features", "classifier"  # outputs of an exported model
-SESSIONS = {"onnx": ("onnxruntime", onnx_session), "openvino": ("openvino", openvino_session)}
+SERVED = {"onnx": ("onnxruntime", onnx_session), "openvino": ("openvino", openvino_session)}
 
 
 class Unexplained(ResnetsError):
@@ -96,7 +96,7 @@ def found(path: Path) -> Servable:
 
 def _exported(form: str, description: Description, contents: Contents, engine: str) -> Predictor:
     """An exported model has one engine, that of its form."""
-    name, start = SESSIONS[form]
+    name, start = SERVED[form]
     whole = f"{name}:{description.precision}"
     if engine not in ("auto", name, whole):
         raise UsageError(f"an exported model runs by {whole}; leave out --engine, or serve the model folder")

@@ -16,8 +16,8 @@ from ..errors import UsageError, WeightsError, safe_text
 from .compare import ENOUGH, Difference, compare, refuse
 from .described import SIDECAR, Description, in_onnx, parsed, read_exported
 from .pictures import Pictures
-from .predictor import LOGITS, softmax
-from .runtimes import Contents, Session, onnx_session, openvino_session
+from .predictor import LOGITS, SERVED, softmax
+from .runtimes import Contents, Session
 
 BATCHES = (1, 2, 7)
 _FIRST = 14  # pictures in batches smaller than the largest one
@@ -76,7 +76,9 @@ def _pt2(contents: Mapping[str, bytes]) -> tuple[torch.export.ExportedProgram, s
         raise WeightsError("the file is no export of PyTorch's, or is damaged") from error
 
 
-SESSIONS: dict[str, Callable[..., Session]] = {"onnx": onnx_session, "openvino": openvino_session, "pt2": pt2_session}
+SESSIONS: dict[str, Callable[..., Session]] = {form: start for form, (_, start) in SERVED.items()} | {
+    "pt2": pt2_session
+}
 
 
 def read(path: Path) -> tuple[str, Contents]:
