@@ -76,8 +76,8 @@ def _pt2(contents: Mapping[str, bytes]) -> tuple[torch.export.ExportedProgram, s
         raise WeightsError("the file is no export of PyTorch's, or is damaged") from error
 
 
-SESSIONS: dict[str, Callable[..., Session]] = {form: start for form, (_, start) in SERVED.items()} | {
-    "pt2": pt2_session
+SESSIONS: dict[str, Callable[..., Session]] = {form: start for form, (_, start) in SERVED.items()}
+SESSIONS["pt2"] = pt2_session
 }
 
 
