@@ -78,7 +78,6 @@ def _pt2(contents: Mapping[str, bytes]) -> tuple[torch.export.ExportedProgram, s
 
 SESSIONS: dict[str, Callable[..., Session]] = {form: start for form, (_, start) in SERVED.items()}
 SESSIONS["pt2"] = pt2_session
-}
 
 
 def read(path: Path) -> tuple[str, Contents]:
