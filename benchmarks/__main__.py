@@ -25,7 +25,7 @@ def main() -> int:
     """Run what the command line names; the exit code."""
     asked = _parser().parse_args()
     try:
-        cases = chosen(asked.goals, asked.quick)
+        cases = chosen(asked.goals, asked.quick, asked.only)
         if asked.list:
             print(listing(cases))
             return 0
@@ -41,6 +41,7 @@ def main() -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("goals", nargs="*", metavar="GOAL", help="as P1; all that can be measured where none is given")
+    parser.add_argument("--only", default="", metavar="TEXT", help="the cases whose title has TEXT, as resnet50")
     parser.add_argument("--quick", action="store_true", help="ratios within minutes, without a verdict")
     parser.add_argument("--rounds", type=int, default=0, help=f"default {ROUNDS}, with --quick {_QUICK_ROUNDS}")
     parser.add_argument("--out", type=Path, help="default benchmarks/results/<date>-<goals>.json; of --quick none")
@@ -48,8 +49,11 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def chosen(goals: list[str], quick: bool) -> list[Case]:
-    """The cases of GOALS, ready for this machine. Raises UsageError for a goal that is none or is not measured here."""
+def chosen(goals: list[str], quick: bool, only: str = "") -> list[Case]:
+    """The cases of GOALS with ONLY in their titles, ready for this machine.
+
+    Raises UsageError for a goal that is none or is not measured here, and where no case is left.
+    """
     known = {comparison.goal for case in CASES for comparison in case.comparisons}
     for goal in goals:
         if goal in NOT_MEASURED:
@@ -57,7 +61,10 @@ def chosen(goals: list[str], quick: bool) -> list[Case]:
         if goal not in known:
             raise unknown("goal", goal, known)
     cases = [case.only(set(goals) or known) for case in CASES if case.quick is not None or not quick]
-    return [case.settled(quick) for case in cases if case.comparisons]
+    found = [case for case in (case.settled(quick) for case in cases if case.comparisons) if only in case.title]
+    if not found:
+        raise UsageError(f"no case of {', '.join(goals) or 'any goal'} has '{only}' in its title; see --list")
+    return found
 
 
 def listing(cases: list[Case]) -> str:

@@ -12,17 +12,22 @@ from typing import Any
 
 _PAUSE = 0.1  # seconds between two looks at health
 TOP = 5  # classes that are asked for
+CLOSED, CUT = 0, -1  # in the place of a status: no byte of an answer came, or not all of them
 _QUERY = f"?top={TOP}"
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What became of a request: the number of its picture, the status, seconds, and the answer."""
+    """What became of a request: the number of its picture, the status (or CLOSED, CUT), seconds, and the answer."""
 
     number: int
     status: int
     seconds: float
     answer: dict[str, Any]
+
+
+class CutError(EOFError):
+    """An answer began, and its connection ended before it did."""
 
 
 @dataclass
@@ -40,12 +45,19 @@ def percentile(values: Sequence[float], percent: int) -> float:
 
 
 async def exchanged(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, data: bytes) -> tuple[int, bytes]:
-    """Status and body of the answer to the request DATA on a connection."""
+    """Status and body of the answer to the request DATA on a connection.
+
+    Raises OSError or EOFError where none begins, CutError where one does not end.
+    """
     writer.write(data)
     await writer.drain()
-    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
-    length = int(head.split("content-length:")[1].split("\r\n")[0])
-    return int(head.split(" ", 2)[1]), await reader.readexactly(length)
+    begun = await reader.readexactly(1)
+    try:
+        head = (begun + await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
+        length = int(head.split("content-length:")[1].split("\r\n")[0])
+        return int(head.split(" ", 2)[1]), await reader.readexactly(length)
+    except (OSError, EOFError) as error:
+        raise CutError from error
 
 
 def request(picture: bytes, query: str = "") -> bytes:
@@ -81,8 +93,9 @@ async def open_loop(port: int, pictures: Sequence[bytes], rate: float, seconds: 
         try:
             async with _connection(port) as (reader, writer):
                 status, body = await exchanged(reader, writer, request(pictures[number], _QUERY))
-        except (OSError, EOFError):
-            return Asked(number, 0, time.monotonic() - began, {})
+        except (OSError, EOFError) as error:
+            kind = CUT if isinstance(error, CutError) else CLOSED
+            return Asked(number, kind, time.monotonic() - began, {})
         return Asked(number, status, time.monotonic() - began, json.loads(body))
 
     while time.monotonic() < until:

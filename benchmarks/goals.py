@@ -5,7 +5,7 @@ from typing import Any
 from .case import Arm, Case, Comparison
 
 _EXACT, _HALF, _DEEP = 1e-4, 5e-2, 0.1  # fp32 in another order, bf16, gradients through 1202 layers (seen: 0.03)
-_EAGER, _OPENVINO = "torchvision eager", "OpenVINO fp32"
+_EAGER, _TIMM, _OPENVINO = "torchvision eager", "timm eager", "OpenVINO fp32"
 
 
 def _inference(network: str, batch: int) -> Case:
@@ -14,6 +14,7 @@ def _inference(network: str, batch: int) -> Case:
         f"{network}, batch {batch}",
         {
             _EAGER: Arm("inference:eager", given, "torchvision", _EXACT),
+            _TIMM: Arm("inference:timm_eager", given, "timm", _EXACT),
             "PyTorch compiled": Arm("inference:compiled", given, "torch", _EXACT),
             "ONNX Runtime": Arm("inference:onnxruntime", given, "onnxruntime", _EXACT),
             _OPENVINO: Arm("inference:openvino", {**given, "precision": "f32"}, "openvino", _EXACT),
@@ -26,6 +27,7 @@ def _inference(network: str, batch: int) -> Case:
         (
             Comparison("P3", "ours fp32", ("PyTorch compiled", "ONNX Runtime", _OPENVINO), "speed", 0.97, 1.02),
             Comparison("P3", "ours fp32", (_EAGER,), "speed", 1.3, 1.6),
+            Comparison("P3", "ours fp32", (_TIMM,)),
             Comparison("P4", "ours bf16", (_EAGER,), "speed", 2.5, 2.8),
             Comparison("P4", "ours bf16", ("OpenVINO bf16",)),
             Comparison("P5", "ours int8", (_EAGER,), "speed", 4.0, 5.5),

@@ -38,6 +38,15 @@ def eager(network: str, batch: int) -> Call:
     return _torch(_theirs(network), network, batch)
 
 
+def timm_eager(network: str, batch: int) -> Call:
+    """timm's network of the same name, which takes the same weights without a map, eager fp32."""
+    timm = needed("timm", "dev")
+
+    model = timm.create_model(network)
+    model.load_state_dict(_bundle(network).tensors)
+    return _torch(model.eval(), network, batch)
+
+
 def float64(network: str, batch: int) -> Call:
     """The same in float64."""
     return _torch(_theirs(network).double(), network, batch, torch.float64)
