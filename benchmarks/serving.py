@@ -28,6 +28,7 @@ RESULTS = Path(__file__).parent / "results"
 GOAL = Comparison("P14", "server", ("offline loop",), "speed", 0.90, 0.95)
 _LARGEST = 1e-4  # difference of a probability
 _WARM = 3.0  # seconds
+_HEALTHY = 0.25  # seconds that a look at /live or /ready may take
 _KINDS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif"})
 
 
@@ -80,7 +81,7 @@ def measured(asked: argparse.Namespace) -> dict[str, Any]:
     count = wrong(done, expected, predictor.description.classes)
     one, other = ([{"seconds": 1 / rate} for rate in half] for half in (before, after))
     twin, differs = twin_differs(one, other)
-    row = compared(GOAL, arms, f"{count} wrong answers" if count else "", differs)
+    row = compared(GOAL, arms, void(count, health), differs)
     case = {
         "case": f"server, {predictor.description.name} on photographs, {asked.clients} clients, {predictor.engine}",
         "unit": "image", "amount": 1, "arms": arms, "twin": twin, "void": differs, "rows": [row], "wrong": count,
@@ -89,6 +90,17 @@ def measured(asked: argparse.Namespace) -> dict[str, Any]:
     }  # fmt: skip
     facts = {"date": stamp, "quick": False, "machine": machine(), "versions": versions()}
     return {**facts, "probes": [first, probe()], "cases": [case]}
+
+
+def void(wrong: int, health: Health) -> str:
+    """Why the speed of a server does not count: WRONG answers, or health that was not told, or late."""
+    slowest = max(health.seconds)
+    reasons = {
+        f"{wrong} wrong answers": wrong,
+        f"{len(health.failures)} looks at its health failed": health.failures,
+        f"its health came after {1000 * slowest:.0f} ms": slowest > _HEALTHY,
+    }
+    return "; ".join(reason for reason, is_so in reasons.items() if is_so)
 
 
 def _arm(predictor: Predictor, rates: Sequence[float]) -> dict[str, Any]:

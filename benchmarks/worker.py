@@ -73,9 +73,10 @@ def _work(pipe: Connection, arm: Arm, cores: int) -> None:
 
 
 def _round(call: Callable[[], dict[str, Any]], least: float) -> dict[str, float]:
-    """The call, again and again for at least so many seconds: seconds of one, peak memory over that of before.
+    """The call, again and again for at least so many SECONDS: seconds of one, peak memory over that of before.
 
-    Of many calls the first is not timed: it brings the arm's threads and memory back.
+    Unless SECONDS are 0, the first call is not timed: it brings the arm's threads and memory back. On a virtual machine
+    memory that others have not used for some seconds may have gone back to the host: 14 GB of it cost 8 seconds.
     """
     time.sleep(_REST)
     if least:

@@ -25,9 +25,12 @@ def kept(layers: int, batch: int) -> Callable[[], dict[str, Any]]:
 
 
 def recomputed(layers: int, batch: int, segments: int, precision: str = "fp32") -> Callable[[], dict[str, Any]]:
-    """The library's network, of which only what lies between so many segments is kept; 0 segments: all."""
-    network = families.network(f"cifar_resnet{layers}")
-    recipe = change(recipes.recipe("quick", network, str(data(CIFAR))), recompute=segments, precision=precision)
+    """The library's network as a long run computes it, of which only what lies between so many segments is kept.
+
+    0 segments: all is kept.
+    """
+    network, computed = families.network(f"cifar_resnet{layers}"), {"precision": precision, "kernels": "compiled"}
+    recipe = change(recipes.recipe("quick", network, str(data(CIFAR))), recompute=segments, **computed)
     model = new_state(recipe, 50_000, fresh=True)[0].model
     model.load_state_dict(_weights(layers))
     return _step(model, batch, precision == "bf16", torch.channels_last)

@@ -169,6 +169,10 @@ def learning_rates(
     return LearningRates(tried, losses, lr.suggest(tried, losses), recipe.training.lr)
 
 
-def load(path: str | Path, device: str = "auto") -> Classifier:
-    """The model in a run folder or model folder, ready to predict on DEVICE. Raises WeightsError."""
-    return Classifier(bundle.load(model_folder(path)), device)
+def load(model: str | Path | ForeignModel, device: str = "auto") -> Classifier:
+    """The model in a run folder, a model folder or a weights file of others, ready to predict on DEVICE.
+
+    Classes of the last have numbers for names. Raises WeightsError.
+    """
+    made = model.bundle() if isinstance(model, ForeignModel) else bundle.load(model_folder(model))
+    return Classifier(made, device)

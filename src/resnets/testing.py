@@ -42,11 +42,14 @@ class ForeignModel:
     normalize: str = "imagenet"
     origin: str | None = None
 
-    def bundle(self, classes: tuple[str, ...]) -> Bundle:
-        """The model with class names from the data it is tested on. Raises DataError where their numbers differ."""
+    def bundle(self, classes: tuple[str, ...] = ()) -> Bundle:
+        """The model with class names from the data it is tested on, numbers where none are given.
+
+        Raises DataError where there are more or fewer names than classes.
+        """
         spec = network_called(self.network)
-        tensors = read_tensors(Path(self.weights))
-        count = class_count(tensors)
+        count = class_count(read_tensors(Path(self.weights)))
+        classes = classes or tuple(map(str, range(count)))
         if count != len(classes):
             raise DataError(f"{self.weights} knows {count} classes, the data has {len(classes)}; they must be the same")
         if self.normalize not in NORMALIZATIONS:

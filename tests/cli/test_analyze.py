@@ -161,3 +161,33 @@ def test_explain(call, tmp_path, folder):
     assert (tmp_path / "seven.png").exists()
     (row,) = json.loads(call("predict", folder, "p.png", "--json")[1])["predictions"]
     assert row["classes"][0]["name"] == found["class"]
+
+
+def test_weights_of_others_predict_and_explain(call, tmp_path):
+    """Without a model folder; their classes go by number."""
+    torch.manual_seed(0)
+    torch.save(create_model("cifar_resnet20", 10).state_dict(), tmp_path / "theirs.pth")
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    for name in ("p.png", "q.png"):
+        Image.fromarray(pixels).save(tmp_path / name)
+    foreign = ("--network", "cifar_resnet20", "--weights", "theirs.pth")
+    code, out, err = call("predict", "p.png", "q.png", *foreign, "--json")
+    assert code == 0, err
+    found = json.loads(out)
+    assert (found["model"], [row["file"] for row in found["predictions"]]) == ("theirs.pth", ["p.png", "q.png"])
+    best = found["predictions"][0]["classes"][0]
+    assert best["name"] in CLASSES
+    told = json.loads(call("explain", "p.png", *foreign, "--json")[1])
+    assert (told["model"], told["class"]) == ("theirs.pth", best["name"])
+    assert told["probability"] == pytest.approx(best["probability"], abs=1e-5)
+    other = json.loads(call("predict", "p.png", *foreign, "--normalize", "none", "--json")[1])
+    assert other["predictions"][0]["classes"][0]["probability"] != best["probability"]
+    for arguments, words in (
+        (("explain", "p.png", "--network", "cifar_resnet20"), "--network and --weights belong together"),
+        (("explain", "p.png"), "give MODEL (or --network and --weights) and a picture"),
+        (("explain", ".", "p.png", *foreign), "give a picture"),
+        (("predict", *foreign), "no pictures"),
+        (("predict",), "give MODEL (or --network and --weights) and pictures"),
+    ):
+        code, _, err = call(*arguments)
+        assert (code, words in err) == (2, True), err

@@ -52,6 +52,27 @@ def test_export_then_verify(model, tmp_path, call):
     assert "of another model than MODEL: its classes differ" in err
 
 
+def test_an_export_that_differs_ends_with_the_numbers_and_nothing_is_said_to_be_done(
+    model, tmp_path, call, monkeypatch
+):
+    from resnets.deploy.verify import SESSIONS
+
+    good, bad, right = tmp_path / "good.onnx", tmp_path / "bad.onnx", SESSIONS["onnx"]
+    assert call("export", model, good)[0] == 0
+
+    def wrong(contents, precision):
+        session = right(contents, precision)
+        return replace(session, fetch=lambda inputs, names: [1.01 * each for each in session.fetch(inputs, names)])
+
+    monkeypatch.setitem(SESSIONS, "onnx", wrong)
+    for arguments in (("export", model, bad), ("verify", model, good)):
+        code, said, err = call(*arguments)
+        assert (code, said) == (6, "")
+        assert "is refused: its outputs differ from PyTorch's by 1.0e-02, allowed is 1e-04" in err
+        assert err.count("\n") == 1
+    assert not bad.exists()
+
+
 def test_without_data_it_is_verified_on_photographs(model, tmp_path, call):
     code, said, _ = call("export", model, tmp_path / "model.onnx", "--json", "--input", "pixels")
     found = json.loads(said)

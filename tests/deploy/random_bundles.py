@@ -17,7 +17,7 @@ from resnets.models.layers import BatchNorm
 
 
 def module_of(name, channels=3):
-    """The network NAME in eval mode with random weights, and random statistics in every BN."""
+    """The network NAME, or of this spec, in eval mode with random weights, and random statistics in every BN."""
     torch.manual_seed(0)
     model = create_model(name, 10, in_channels=channels).eval()
     for bn in (module for module in model.modules() if isinstance(module, BatchNorm)):
@@ -31,7 +31,7 @@ def module_of(name, channels=3):
 def bundle_of(name="cifar_resnet8", channels=3, size=16):
     """The same as a bundle for pictures of SIZE pixels."""
     mean, std = normalization("imagenet", channels)
-    spec = replace(network(name), classes=10, channels=channels, size=size)
+    spec = replace(network(name) if isinstance(name, str) else name, classes=10, channels=channels, size=size)
     tensors = dict(module_of(name, channels).state_dict())
     return Bundle(spec, tensors, tuple("0123456789"), Preprocessing(size, channels, "crop", 1.0, mean=mean, std=std))
 

@@ -24,18 +24,27 @@ from resnets.deploy.predictor import Unexplained, found
 from resnets.deploy.runtimes import onnx_session
 from resnets.deploy.verify import SESSIONS, read, verified
 from resnets.errors import NumericError, UsageError, WeightsError
-from resnets.families import SUFFIXES
+from resnets.families import SUFFIXES, network
 from resnets.models import build
 from resnets.spec import VGG
 
 require("onnx", "onnxscript", "onnxruntime", "openvino")
 NAMES = {"onnx": "model.onnx", "openvino": "model", "pt2": "model.pt2"}
 EXAMPLES = Path(__file__).parents[2] / "examples"
+# "a" is what the name means without a suffix; of the stride and of one layer there are networks of their own.
 _SUFFIXES = [name for rows in SUFFIXES.values() for name in rows if name not in ("v1", "one_layer", "a")]
+_DEEP = network("cifar_resnet164")
+_BOTTLENECK = replace(_DEEP, stages=tuple(replace(stage, units=1) for stage in _DEEP.stages))
 NETWORKS = ["cifar_preresnet8", "cifar_highway8"]
 NETWORKS += [
-    pytest.param(name, marks=pytest.mark.slow)
-    for name in ("cifar_plain8", *(f"cifar_resnet8_{suffix}" for suffix in _SUFFIXES))
+    pytest.param(each, marks=pytest.mark.slow, id=name)
+    for name, each in {
+        "plain": "cifar_plain8",
+        "one layer": "cifar_preresnet8_one_layer",
+        "bottleneck": _BOTTLENECK,
+        "stride in the 3x3": replace(_BOTTLENECK, unit=replace(_BOTTLENECK.unit, strided=1)),
+        **{suffix: f"cifar_resnet8_{suffix}" for suffix in _SUFFIXES},
+    }.items()
 ]
 
 
@@ -107,6 +116,21 @@ def test_every_kind_of_unit_and_shortcut_passes_the_exporter(name, tmp_path):
     assert told.whole.largest < 1e-4
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["cifar_preresnet8", "cifar_highway8"])
+def test_a_pre_activation_and_a_gated_network_in_every_form(name, form, tmp_path):
+    one = bundle_of(name, size=32)
+    assert export.export(one, Wanted(form), tmp_path / NAMES[form], noisy(one)).whole.largest < 1e-4
+
+
+def test_bf16_is_not_fp32_and_within_its_tolerance(tmp_path):
+    told = export.export(bundle_of(), Wanted("openvino", "bf16"), tmp_path / "model", noisy(bundle_of()))
+    assert told.whole.largest <= 0.05
+    predictor = found(tmp_path / "model").start("auto")
+    assert predictor.engine == "openvino:bf16"
+    assert predictor.description.precision == "bf16"
+
+
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
 @pytest.mark.parametrize("fit", ["crop", "pad", "squash"])
 @pytest.mark.parametrize("channels", [1, 3])
@@ -165,6 +189,10 @@ def test_int8_is_calibrated_on_pictures_and_says_so(tmp_path):
         told = export.export(one, Wanted(form, "int8"), tmp_path / name, known)
         assert 1e-4 < told.whole.largest < 2, "int8 is not fp32"
         assert found(tmp_path / name).description.precision == "int8"
+    told = export.export(one, Wanted("onnx", "int8", "pixels"), tmp_path / "pixels.onnx", known)
+    assert (told.precision, told.input, told.whole.images) == ("int8", "pixels", 100)
+    assert 1e-4 < told.whole.largest
+    assert told.whole.agreement >= 0.97
 
 
 def test_a_form_that_differs_is_refused_with_its_numbers_and_the_old_one_stays(form, tmp_path, monkeypatch):

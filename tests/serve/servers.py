@@ -5,6 +5,7 @@ import http.client
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -48,9 +49,26 @@ class Server:
 
     @property
     def log(self):
-        """What it said on standard error."""
+        """What it said on standard error, where that is no file of the test's own."""
         self.said.seek(0)
         return self.said.read()
+
+    def held(self):
+        """What the process itself holds: MiB of memory, open descriptors, threads."""
+        own = Path(f"/proc/{self.process.pid}")
+        lines = (own / "smaps_rollup").read_text().splitlines()
+        memory = next(int(line.split()[1]) for line in lines if line.startswith("Rss")) / 1024
+        return memory, len(list((own / "fd").iterdir())), len(list((own / "task").iterdir()))
+
+    def peak(self):
+        """MiB of memory that the process itself has held at most."""
+        lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+
+    def seconds(self):
+        """Seconds of processor time that the process itself has taken."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def ask(self, method, path, body=None, headers=None, seconds=WAIT):
         """One request on a connection of its own."""
@@ -91,10 +109,11 @@ class Server:
             time.sleep(0.05)
         raise AssertionError("not ready in time")
 
-    def metric(self, name):
-        """The sum of all values called NAME in /metrics."""
+    def metric(self, name, label=""):
+        """The sum of all values called NAME in /metrics, with LABEL in their labels."""
         lines = self.get("/metrics").body.decode().splitlines()
-        return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.split("{")[0].split(" ")[0] == name)
+        found = [line for line in lines if line.split("{")[0].split(" ")[0] == name and label in line]
+        return sum(float(line.rsplit(" ", 1)[1]) for line in found)
 
     def decoders(self):
         """The process ids of its decoders."""
@@ -104,14 +123,19 @@ class Server:
 
 
 @contextlib.contextmanager
-def serving(*command, env=None, python=None):
-    """A server started by this command, which prints its address first; it is killed at the end."""
+def serving(*command, env=None, python=None, log=None, descriptors=0):
+    """A server started by this command, which prints its address first; it is killed at the end.
+
+    log: the path of a file or a device for its standard error. descriptors: that it may have open, 0 for as many as we.
+    """
     command, env = [str(python or sys.executable), *map(str, command)], {**os.environ, **(env or {})}
     with (
-        tempfile.TemporaryFile("w+") as said,
+        open(log, "w") if log else tempfile.TemporaryFile("w+") as said,
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said, text=True, env=env) as process,
     ):
         try:
+            if descriptors:
+                resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (descriptors, descriptors))
             line = process.stdout.readline()
             found = re.search(r"http://\S+", line)
             assert found, (line, said.seek(0), said.read())
@@ -126,9 +150,13 @@ def serve(*arguments, **env):
     return serving("-m", "resnets", "serve", *arguments, "--port", "0", env=env)
 
 
-def slow(seconds=0.0, start=0.0, body=20.0, deadline=10.0, decoding=5.0):
-    """A server of a model without weights that takes so many SECONDS for a batch."""
-    return serving(Path(__file__), *(str(each) for each in (seconds, start, body, deadline, decoding)))
+def slow(seconds=0.0, start=0.0, body=20.0, deadline=10.0, decoding=5.0, planted=0, failing=False, **how):
+    """A server of a model without weights that takes so many SECONDS for a batch; HOW as in `serving`.
+
+    planted: bytes that it forgets to give back for every picture. failing: whether no explanation succeeds.
+    """
+    options = {name: value for name, value in locals().items() if name != "how"}
+    return serving(Path(__file__), json.dumps(options), **how)
 
 
 def stop(server, number=signal.SIGTERM, seconds=15):
@@ -142,24 +170,30 @@ def channel_means(images):
     return 10 * images.mean((2, 3))
 
 
-def slow_model(seconds=0.0, start=0.0, said=None):
-    """A Servable that sleeps, and knows what it answers: `channel_means`."""
+def slow_model(seconds=0.0, start=0.0, said=None, planted=0, failing=False):
+    """A Servable that sleeps, and knows what it answers: `channel_means`; the rest as in `slow`."""
     from tiny_models import description
 
-    said = said or description(("red", "green", "blue"))
+    said, leak = said or description(("red", "green", "blue")), []
 
     def run(images):
         time.sleep(seconds if np.ptp(images) else 0)  # what it answers to be ready is one colour
+        leak.extend(os.urandom(planted) for _ in images)
         return channel_means(images)
+
+    def explain(image, label):
+        if failing:
+            raise RuntimeError("x" * 500)
+        return Heat("CAM", image[label])
 
     def begin(_engine):
         time.sleep(start)
-        return Predictor(said, "none:fp32", run, lambda image, label: Heat("CAM", image[label]))
+        return Predictor(said, "none:fp32", run, explain)
 
     return Servable(said, begin)
 
 
-def main(seconds, start, body, deadline, decoding):
+def main(seconds, start, body, deadline, decoding, planted, failing):
     """Serve it, and print the address."""
     from dataclasses import replace
 
@@ -170,10 +204,11 @@ def main(seconds, start, body, deadline, decoding):
     listener = serving.bound("127.0.0.1", 0)
     rules = replace(serving.rules_of(listener, ()), seconds=body)
     settings = Settings("auto", deadline, decoding=Patience(decoding))
-    service = serving.prepared({"slow": slow_model(seconds, start)}, rules, settings)
+    servable = slow_model(seconds, start, planted=planted, failing=failing)
+    service = serving.prepared({"slow": servable}, rules, settings)
     print(serving.listening(listener, "127.0.0.1"), flush=True)
     serving.serve(service, listener)
 
 
 if __name__ == "__main__":
-    main(*map(float, sys.argv[1:]))
+    main(**json.loads(sys.argv[1]))

@@ -95,6 +95,20 @@ def test_pasted_chosen_and_cleared_pictures_and_another_model(browser, server, t
         expect(page.locator("#summary")).to_be_hidden()
 
 
+def test_a_photograph_is_taken_and_timed(browser, server, tmp_path):
+    """The camera's file goes the same way; the card says how long the picture took, and the bar that all are done."""
+    name, data = next(iter(THREE.items()))
+    (tmp_path / name).write_bytes(data)
+    with window(browser, server.url, viewport={"width": 360, "height": 720}, has_touch=True, is_mobile=True) as page:
+        page.set_input_files("#camera", tmp_path / name)
+        answered(page, 1)
+        said = page.locator(".card").inner_text()
+        times = re.search(r"([\d.]+) ms: decoding ([\d.]+), waiting ([\d.]+), network ([\d.]+)", said)
+        whole, *parts = map(float, times.groups())
+        assert 0 < whole == pytest.approx(sum(parts), abs=0.2)
+        assert page.locator("#progress").evaluate("bar => bar.value / bar.max") == 1
+
+
 def test_an_answer_that_comes_late_is_not_taken_for_that_of_another_model(browser, server):
     with window(browser, server.url) as page:
         held = []
@@ -186,7 +200,9 @@ def test_tabs_by_keyboard_and_the_report_of_the_run(browser, server):
         page.keyboard.press("ArrowLeft")
         assert page.get_attribute("#tab-run", "aria-selected") == "true"
         inside = page.frame_locator("#run iframe")
-        inside.get_by_role("heading", name="Confusion matrix").wait_for()
+        for name in ("Training", "Confusion matrix", "Most confident mistakes"):
+            inside.get_by_role("heading", name=name, exact=True).wait_for()
+        assert inside.locator("svg").count() >= 2, "curves"
         expect(page.locator("#run iframe")).to_have_attribute("style", re.compile(r"height: [1-9]\d{3}px"))
         page.keyboard.press("ArrowRight")
         assert page.locator("#pictures").is_visible()
@@ -217,6 +233,9 @@ def test_networks_are_drawn_from_their_spec(name, browser, server):
             for what in (".units svg", ".shortcut:not(.projection)", ".shortcut.projection", ".folded")
         ]
         assert tuple(counts) == DRAWN[name]
+        shares = page.locator("#network .stage .shares").all_text_contents()
+        assert len(shares) == len(facts_of(name)["stages"])
+        assert all("parameters" in share and "multiply-adds" in share for share in shares), shares[0]
         page.click("#tab-network")
         assert page.evaluate("document.documentElement.scrollWidth") <= 1100
 

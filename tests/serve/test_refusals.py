@@ -3,7 +3,9 @@
 import asyncio
 import logging
 import re
+import sys
 from dataclasses import replace
+from importlib.metadata import requires
 from itertools import product
 
 import pytest
@@ -181,6 +183,30 @@ def test_traversal(server):
         assert b"hatchling" not in reply
     assert statuses <= {400, 404}
     assert len(list(encodings())) == 200
+
+
+def test_traversal_opens_no_file():
+    """The same ways by the application alone, under an audit of every file that this process opens."""
+    opened, watching = [], [True]
+    sys.addaudithook(lambda event, arguments: opened.append(arguments) if event == "open" and watching else None)
+
+    async def run():
+        async with running({"run": slow_model()}) as (_, front):
+            await ask(front, "GET", "/live")
+            opened.clear()
+            return [(await ask(front, "GET", path.partition("?")[0])).status for path in encodings()]
+
+    statuses, seen = asyncio.run(run()), [*opened]
+    watching.clear()  # an audit hook stays for ever
+    assert set(statuses) == {404}
+    assert not [arguments for arguments in seen if "passwd" in str(arguments[0]) or "pyproject" in str(arguments[0])]
+
+
+def test_nothing_reads_forms():
+    """Most holes of uploads in Python are in there (reliability decision 11): the serving extra does not bring it."""
+    served = next(r for r in requires("resnets") if r.startswith("fastapi"))
+    assert "[" not in served.split(";")[0]
+    assert "multipart" not in " ".join(requires("resnets"))
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1"])

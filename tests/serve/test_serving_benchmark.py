@@ -2,9 +2,9 @@
 
 import pytest
 
-from benchmarks.clients import Asked, percentile, request, told
+from benchmarks.clients import Asked, Health, percentile, request, told
 from benchmarks.measures import compared
-from benchmarks.serving import GOAL, pictures_of, same, told_of, wrong
+from benchmarks.serving import GOAL, pictures_of, same, told_of, void, wrong
 from benchmarks.table import line as table_line
 from resnets.errors import DataError
 
@@ -41,6 +41,13 @@ def test_a_record_is_told_and_stands_in_the_table():
         case, row, {"resnets": "1"}
     )
     assert compared(GOAL, arms, "3 wrong answers")["verdict"] == "VOID"
+
+
+def test_speed_counts_only_with_right_answers_and_health():
+    assert void(0, Health([0.01, 0.25])) == ""
+    assert void(3, Health([0.01, 0.251], [503])) == (
+        "3 wrong answers; 1 looks at its health failed; its health came after 251 ms"
+    )
 
 
 def test_pictures_are_spread_over_the_folder(tmp_path):

@@ -7,13 +7,14 @@ from typing import Annotated, Any
 from tyro.conf import Positional, arg
 
 from ..errors import UsageError
-from .verb import Verb, console, print_json, shown
+from .source import ModelSource
+from .verb import console, print_json, shown
 
 _PICTURES = 100
 
 
 @dataclass(frozen=True)
-class Export(Verb):
+class Export(ModelSource):
     """Write a model for other runtimes: ONNX, OpenVINO, PyTorch's .pt2; verified on pictures before it is kept.
 
     examples: resnets export runs/latest model.onnx; resnets export runs/latest model.onnx --input pixels; resnets
@@ -34,19 +35,16 @@ class Export(Verb):
     ] = "tensor"
     data: Annotated[str, arg(help="pictures to verify on and to calibrate int8; default: the run's own data")] = ""
     images: Annotated[int, arg(help="how many of them, 0 for all")] = _PICTURES
-    network: Annotated[str, arg(help="instead of MODEL: the network of a weights file")] = ""
-    weights: Annotated[str, arg(help="instead of MODEL: a weights file of others")] = ""
-    normalize: Annotated[str, arg(help="how its inputs were normalized: imagenet, cifar10 or none")] = "imagenet"
     json: Annotated[bool, arg(help="print one object")] = False
 
     def run(self) -> int:
         """Make, verify, keep and tell."""
         from ..deploy import export
 
-        *models, out = _paths(self, "the file or folder to write")
+        model, (out,) = self.divided(self.paths, "the file or folder to write")
         wanted = export.Wanted(self.format, self.precision, self.input)  # type: ignore[arg-type]
         export.checked(wanted, out)
-        bundle, pictures = _model(self, models)
+        bundle, pictures = _model(self, model)
         found = export.export(bundle, wanted, out, pictures)
         if self.json:
             print_json({"out": str(out), **found.as_dict()})
@@ -57,7 +55,7 @@ class Export(Verb):
 
 
 @dataclass(frozen=True)
-class Verify(Verb):
+class Verify(ModelSource):
     """Compare an exported model with the model it was made from: outputs, answers and mistakes, at batches 1, 2 and 7.
 
     examples: resnets verify runs/latest model.onnx --data photos/; resnets verify model.onnx --network cifar_resnet20
@@ -72,18 +70,15 @@ class Verify(Verb):
     ] = ()
     data: Annotated[str, arg(help="pictures to compare on; default: the run's own data")] = ""
     images: Annotated[int, arg(help="how many of them, 0 for all")] = _PICTURES
-    network: Annotated[str, arg(help="instead of MODEL: the network of a weights file")] = ""
-    weights: Annotated[str, arg(help="instead of MODEL: a weights file of others")] = ""
-    normalize: Annotated[str, arg(help="how its inputs were normalized: imagenet, cifar10 or none")] = "imagenet"
     json: Annotated[bool, arg(help="print one object")] = False
 
     def run(self) -> int:
         """Compare and tell."""
         from ..deploy.verify import read, verified
 
-        *models, exported = _paths(self, "the exported file or folder")
+        model, (exported,) = self.divided(self.paths, "the exported file or folder")
         form, contents = read(exported)
-        bundle, pictures = _model(self, models)
+        bundle, pictures = _model(self, model)
         found = verified(bundle, form, contents, pictures)
         if self.json:
             print_json({"exported": str(exported), **found.as_dict()})
@@ -92,26 +87,14 @@ class Verify(Verb):
         return 0
 
 
-def _paths(verb: Export | Verify, last: str) -> tuple[Path, ...]:
-    if bool(verb.network) != bool(verb.weights):
-        raise UsageError("--network and --weights belong together")
-    if len(verb.paths) != (1 if verb.network else 2):
-        first = "" if verb.network else "MODEL (or --network and --weights) and "
-        raise UsageError(f"give {first}{last}")
-    return verb.paths
-
-
-def _model(verb: Export | Verify, models: list[Path]) -> tuple[Any, Any]:
+def _model(verb: Export | Verify, model: Any) -> tuple[Any, Any]:
     """The bundle, and the pictures to compare on."""
     from ..deploy import pictures
-    from ..testing import ForeignModel
 
     if verb.images < 0:
         raise UsageError(f"--images is {verb.images}; it must be at least 0")
     count = verb.images or 2**31
-    if models:
-        return pictures.of_own(models[0], verb.data, count)
-    return pictures.of_foreign(ForeignModel(verb.network, verb.weights, verb.normalize), verb.data, count)
+    return (pictures.of_foreign if verb.weights else pictures.of_own)(model, verb.data, count)
 
 
 def _print(found: Any) -> None:

@@ -12,7 +12,8 @@ from typing import Annotated, Any
 from tyro.conf import Positional, arg
 
 from ..errors import DataError, UsageError
-from .verb import Verb, console, shown
+from .source import ModelSource
+from .verb import console, shown
 
 Rows = Iterator[dict[str, Any]]
 _PLAIN = ("torch", "torch:fp32")  # engines
@@ -20,18 +21,21 @@ _SURE = {True: "yes", False: "no", None: ""}  # in a table
 
 
 @dataclass(frozen=True)
-class Predict(Verb):
+class Predict(ModelSource):
     """Name what is on pictures, with probabilities; a picture that cannot be read is a row with its error.
 
     examples: resnets predict runs/latest picture.jpg; resnets predict runs/latest new/ --csv answers.csv;
-    find new -name '*.jpg' | resnets predict runs/latest - --json; resnets predict runs/latest new/ --engine auto
+    find new -name '*.jpg' | resnets predict runs/latest - --json; resnets predict runs/latest new/ --engine auto;
+    resnets predict new/ --network resnet18 --weights resnet18-f37072fd.pth
     """
 
-    model: Positional[Annotated[Path, arg(help="a run folder or a model folder", metavar="MODEL")]]
-    pictures: Positional[
+    inputs: Positional[
         Annotated[
             tuple[str, ...],
-            arg(help="files, folders, or - for a list of files on standard input", metavar="FILE…"),
+            arg(
+                help="a run or model folder, then files, folders, or - for a list of files on standard input",
+                metavar="MODEL FILE…",
+            ),
         ]
     ] = ()
     top: Annotated[int, arg(help="how many classes to name")] = 5
@@ -53,19 +57,20 @@ class Predict(Verb):
         from ..models.layers import free_at_once
 
         self._check()
-        names = _inputs(self.pictures)
+        source, pictures = self.divided(self.inputs, "pictures: files, a folder, or - for a list of files", 0)
+        names = _inputs(pictures)
         plain = self.engine in _PLAIN
         free_at_once()
         if not plain and self.device not in ("auto", "cpu"):
             raise UsageError(f"--engine {shown(self.engine)} computes on the CPU; leave out --device or --engine")
-        model = api.load(self.model, self.device if plain else "cpu")
+        model = api.load(source, self.device if plain else "cpu")
         engine = _with_engine(model, self.engine, len(names), min(self.batch_size, len(names)))
         spent, least = _Spent(), model.bundle.reject_below if self.reject_below is None else self.reject_below
         rows, table = _judged(_answers(model, names, (self.top, self.batch_size), spent), least), io.StringIO()
         if self.csv:
             rows = _into_table(rows, sys.stdout if self.csv == "-" else table, min(self.top, len(model.classes)))
         if self.json:
-            rows = _as_json(rows, {"model": str(self.model), "engine": engine}, spent)
+            rows = _as_json(rows, {"model": self.weights or str(source), "engine": engine}, spent)
         elif not self.csv:
             rows = _on_screen(rows, spent)
         errors = sum(1 for row in rows if row["error"])
@@ -82,7 +87,7 @@ class Predict(Verb):
             raise UsageError(f"--reject-below is {self.reject_below:g}; it is a probability, from 0 to 1")
 
 
-def _inputs(pictures: tuple[str, ...]) -> list[str]:
+def _inputs(pictures: tuple[Any, ...]) -> list[str]:
     """Every picture to answer for: files as named, the pictures in folders, the lines of standard input."""
     from ..data.folders import pictures_in
 

@@ -7,13 +7,14 @@ from typing import Annotated, Any, Literal
 from tyro.conf import Positional, arg
 
 from ..errors import UsageError
-from .verb import Verb, console, print_json, shown
+from .source import ModelSource
+from .verb import console, print_json, shown
 
 _CHOICES = ("part", "protocol", "batch_size", "workers", "cache", "device")
 
 
 @dataclass(frozen=True)
-class Evaluate(Verb):
+class Evaluate(ModelSource):
     """Test a model, or several whose probabilities are averaged, under a protocol of the literature.
 
     examples: resnets evaluate runs/latest --data photos/ --protocol 10-crop; resnets evaluate runs/a runs/b --data
@@ -23,10 +24,6 @@ class Evaluate(Verb):
 
     models: Positional[Annotated[tuple[Path, ...], arg(help="run folders or model folders", metavar="MODEL…")]] = ()
     data: Annotated[str, arg(help="digits, cifar10, cifar100, or a folder")] = ""
-    network: Annotated[str, arg(help="instead of MODEL: the network of a weights file")] = ""
-    weights: Annotated[str, arg(help="instead of MODEL: a weights file of others")] = ""
-    normalize: Annotated[str, arg(help="how its inputs were normalized: imagenet, cifar10 or none")] = "imagenet"
-    origin: Annotated[str, arg(help="who published it: torchvision, timm, msra …; only bottleneck nets ask")] = ""
     part: Annotated[
         Literal["auto", "test", "val", "train", "all"],
         arg(help="auto: test, else val, else all that the model was not trained or chosen on"),
@@ -114,13 +111,10 @@ class Evaluate(Verb):
         return 0
 
     def _sources(self) -> list[Any]:
-        from .. import api
-
-        if bool(self.models) == bool(self.network and self.weights) or bool(self.network) != bool(self.weights):
+        foreign = self.foreign()
+        if bool(self.models) == bool(foreign):
             raise UsageError("give either MODEL, or both --network and --weights")
-        if self.models:
-            return list(self.models)
-        return [api.ForeignModel(self.network, self.weights, self.normalize, self.origin or None)]
+        return [foreign] if foreign else list(self.models)
 
     def _beside(self, name: str, fingerprint: str) -> Path | None:
         """The place of a test below the run: another one where NAME holds the test of other images."""

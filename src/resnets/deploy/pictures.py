@@ -18,8 +18,6 @@ from ..data.images import ImageError
 from ..data.preprocessing import Picture, Preprocessing, colours
 from ..data.sources import Source
 from ..errors import DataError, UsageError, safe_text
-from ..models.foreign import read_tensors
-from ..models.weights import class_count
 from ..record import model_folder, read_recipe, resolve, run_of
 
 CALIBRATION = 300  # images
@@ -60,7 +58,7 @@ def of_foreign(model: testing.ForeignModel, data: str, count: int) -> tuple[Bund
     if data and not _is_plain(data):
         bundle = model.bundle(open_dataset(data).classes)
         return bundle, of_data(data, bundle.preprocessing, count, labelled=True)
-    bundle = model.bundle(tuple(map(str, range(class_count(read_tensors(Path(model.weights)))))))
+    bundle = model.bundle()
     seen = bundle.preprocessing
     return bundle, of_folder(Path(data), seen, count) if data else of_samples(seen)
 

@@ -22,8 +22,21 @@ from .service import Service, Settings
 CONNECTIONS = 256  # beyond them even /live is refused; limits.REQUESTS leaves it room
 _BACKLOG = 256  # connections that wait to be accepted
 _READ = 65_536  # bytes that wait to be read: as many in small chunks hold up everything else for a tenth of a second
+_WRITTEN = 65_536  # bytes that wait for a client to read them: what one that reads nothing may hold
 _KEPT = 5  # seconds that a connection is kept without a request
 _DRAIN = 10  # seconds to finish what was accepted, at least
+
+
+class _Listener(socket.socket):
+    """A socket whose queue has its own length, whoever lets it listen.
+
+    asyncio accepts as many connections in one go as it would let wait, and asks for each of them, one by one, again in a
+    second where descriptors have run out: it gets the number 1.
+    """
+
+    def listen(self, backlog: int = _BACKLOG, /) -> None:
+        """Listen."""
+        super().listen(_BACKLOG)
 
 
 def bound(host: str, port: int) -> socket.socket:
@@ -31,9 +44,10 @@ def bound(host: str, port: int) -> socket.socket:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, kind, protocol, _, address = found[0]
-        made = socket.socket(family, kind, protocol)
+        made = _Listener(family, kind, protocol)
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # of connections of a server that was killed
         made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _READ)  # of the connections, too
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _WRITTEN)
         made.bind(address)
     except (OSError, UnicodeError) as error:
         raise _refused(host, port, error) from error
@@ -44,7 +58,7 @@ def listening(listener: socket.socket, host: str) -> str:
     """Let a bound socket listen; the address to open in a browser. Raises EnvironmentProblem."""
     port = listener.getsockname()[1]
     try:
-        listener.listen(_BACKLOG)
+        listener.listen()
     except OSError as error:
         raise _refused(host, port, error) from error
     name = "localhost" if _address(listener).is_unspecified else host
@@ -112,7 +126,7 @@ def _config(front: Limits, deadline: float) -> uvicorn.Config:
         proxy_headers=False,
         server_header=False,
         limit_concurrency=CONNECTIONS,
-        backlog=_BACKLOG,
+        backlog=1,  # see _Listener
         timeout_keep_alive=_KEPT,
         timeout_graceful_shutdown=max(_DRAIN, math.ceil(deadline)),
         h11_max_incomplete_event_size=HEADER,
