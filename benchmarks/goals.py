@@ -54,7 +54,7 @@ def _grows(title: str, make: str, points: tuple[dict[str, int], ...], **more: An
     bars, (first, *others) = {"exponent of the time": 1.1, "memory": more.pop("memory", None)}, arms
     rows = [(name, measure, bar if name == others[-1] else None) for name in others for measure, bar in bars.items()]
     compared = tuple(Comparison("P15", name, (first,), measure, bar) for name, measure, bar in rows)
-    return Case(title, arms, compared, unit="call", **more)
+    return Case(title, arms, compared, unit="call", **{"seconds": 4.0, **more})
 
 
 CASES = (
