@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from tyro.conf import arg
 
 from ..errors import UsageError
 from .verb import Verb
+
+T = TypeVar("T", Path, str)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,14 +32,15 @@ class ModelSource(Verb):
 
         return ForeignModel(self.network, self.weights, self.normalize, self.origin or None)
 
-    def divided(self, given: Sequence[Path | str], rest: str, count: int = 1) -> tuple[Any, tuple[Path | str, ...]]:
+    def divided(self, given: Sequence[T], rest: str, count: int = 1) -> tuple[Any, tuple[T, ...]]:
         """The model, a folder or a ForeignModel, and what else was GIVEN: so many of what REST says, 0 for any number.
 
         Raises UsageError.
         """
-        foreign = self.foreign()
-        found = (foreign, *given) if foreign else tuple(given)
-        if not found or (count and len(found) != 1 + count):
-            first = "" if foreign else "MODEL (or --network and --weights) and "
+        model, others = self.foreign(), tuple(given)
+        first = "" if model else "MODEL (or --network and --weights) and "
+        if not model and others:
+            model, *others = others
+        if not model or (count and len(others) != count):
             raise UsageError(f"give {first}{rest}")
-        return found[0], found[1:]
+        return model, tuple(others)

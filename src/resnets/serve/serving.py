@@ -30,8 +30,8 @@ _DRAIN = 10  # seconds to finish what was accepted, at least
 class _Listener(socket.socket):
     """A socket whose queue has its own length, whoever lets it listen.
 
-    asyncio accepts as many connections in one go as it would let wait, and asks for each of them, one by one, again in a
-    second where descriptors have run out: it gets the number 1.
+    asyncio tries to accept as many connections in one go as it would let wait, and where descriptors have run out it
+    logs each try and begins as many new ones a second later: it is told 1.
     """
 
     def listen(self, backlog: int = _BACKLOG, /) -> None:
@@ -150,5 +150,6 @@ class _Lines(logging.Formatter):
 def _log_lines() -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(_Lines())
+    handler.format(logging.makeLogRecord({"msg": "\x1b"}))  # loads all that a line needs, while files can be opened
     logging.basicConfig(level=logging.ERROR, handlers=[handler], force=True)
     logging.raiseExceptions = False  # a full disk stops the log and nothing else
