@@ -36,6 +36,7 @@ def test_every_table_plans(name):
     assert len({job.folder for job in planned.jobs}) == len(planned.jobs)
 
 
+@pytest.mark.slow
 def test_every_row_of_table_9_runs_in_small(tmp_path):
     """Refinement, context, several scales and an ensemble, each with its figures and its verdict."""
     planned = detectors.schedule(small("table-9"), Wish("digits-scene", miniature=True, updates=1), speed)

@@ -22,6 +22,7 @@ def together(out, *trials, timeout=200):
     return json.loads(done.stdout)
 
 
+@pytest.mark.slow
 def test_two_ranks_of_64_are_one_process_with_ghost_batches_of_64(tmp_path):
     changes = {"batch_size": 128, "updates": EQUAL, "ghost_batch": 64, "lr": 0.02}
     one, two, other = together(
