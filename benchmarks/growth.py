@@ -5,6 +5,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from matplotlib.ticker import NullFormatter
+
 from resnets.analysis.pictures import panels, svg
 from resnets.errors import ResnetsError, UsageError
 from resnets.files import write_file
@@ -52,7 +54,8 @@ def write(docs: Path) -> None:
     if not newest:
         raise UsageError("no record has P15; measure it with: python -m benchmarks P15")
     found = {title: points(case) for title, (_, case) in newest.items()}
-    tables = "\n\n".join(_table(title, rows) for title, rows in found.items())
+    void = {title: case.get("void", "") for title, (_, case) in newest.items()}
+    tables = "\n\n".join(_table(title, rows, void[title]) for title, rows in found.items())
     dates = ", ".join(sorted({f"`{date}`" for date, _ in newest.values()}))
     write_file(docs / "growth.svg", picture(found).encode())
     text = _PAGE.format(records=dates, tables=tables, arithmetic="\n".join(arithmetic(found)))
@@ -73,12 +76,12 @@ def points(case: dict[str, Any]) -> list[Point]:
     ]
 
 
-def _table(title: str, rows: list[Point]) -> str:
+def _table(title: str, rows: list[Point], void: str = "") -> str:
     first = rows[0]
     lines = [f"| {title} | seconds | × | work × | MiB |", "|---|---|---|---|---|"]
     for name, work, seconds, memory in rows:
         lines.append(f"| {name} | {seconds:.3g} | {seconds / first[2]:.2f} | {work / first[1]:.2f} | {memory:,.0f} |")
-    return "\n".join(lines)
+    return "\n".join([*lines, *(["", f"Its seconds count for little: {void}."] if void else [])])
 
 
 def picture(found: dict[str, list[Point]]) -> str:
@@ -94,6 +97,10 @@ def picture(found: dict[str, list[Point]]) -> str:
         memory = axes.twinx()
         memory.plot(work, [max(row[3], 1.0) for row in rows], "s--", color="C1")
         memory.set(yscale="log", ylabel="MiB (dashed)")
+        most = max(1.0, *(row[3] for row in rows))
+        memory.set_ylim(min(max(row[3], 1.0) for row in rows) / 2, 2 * most)  # flat is to look flat
+        for axis in (axes.xaxis, axes.yaxis, memory.yaxis):
+            axis.set_minor_formatter(NullFormatter())
     return svg(figure)
 
 

@@ -79,7 +79,7 @@ def processes(count: int, updates: int = 40) -> Call:
             )  # fmt: skip
         if ended.returncode:
             raise RuntimeError(ended.stderr[-200:])
-        return {"seconds": float(ended.stdout.split()[-1]), "work": 1 / count}
+        return {"seconds": float(ended.stdout.split()[-1]), "work": count}
 
     return call
 
