@@ -75,8 +75,8 @@ def _work(pipe: Connection, arm: Arm, cores: int) -> None:
 def _round(call: Callable[[], dict[str, Any]], least: float) -> dict[str, float]:
     """The call, again and again for at least so many SECONDS: seconds of one, peak memory over that of before.
 
-    Unless SECONDS are 0, the first call is not timed: it brings the arm's threads and memory back. On a virtual machine
-    memory that others have not used for some seconds may have gone back to the host: 14 GB of it cost 8 seconds.
+    Unless SECONDS are 0, the first call is not timed: it brings the arm's threads and memory back. (On a virtual machine
+    14 GB cost 8 seconds more where no other arm had just given as much back.)
     """
     time.sleep(_REST)
     if least:
