@@ -75,8 +75,8 @@ def _work(pipe: Connection, arm: Arm, cores: int) -> None:
 def _round(call: Callable[[], dict[str, Any]], least: float) -> dict[str, float]:
     """The call, again and again for at least so many SECONDS: seconds of one, peak memory over that of before.
 
-    Unless SECONDS are 0, the first call is not timed: it brings the arm's threads and memory back. (On a virtual machine
-    14 GB cost 8 seconds more where no other arm had just given as much back.)
+    Unless SECONDS are 0, the first call is not timed: it brings the arm's threads and memory back. (On one virtual
+    machine 14 GB cost 8 seconds more where no other arm had just given as much back.)
     """
     time.sleep(_REST)
     if least:
