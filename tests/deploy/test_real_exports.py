@@ -61,7 +61,7 @@ def trained(spec, photographs) -> Bundle:
     average_statistics(model, inputs.split(20), len(inputs))
     last = list(model.modules())[-1]
     with torch.inference_mode():  # sure of its answers, so that a difference of 0.02 says something
-        last.weight *= 4 / model.eval()(inputs[:8]).std(1).mean()
+        last.weight *= 6 / model.eval()(inputs[:8]).std(1).mean()
     return Bundle(spec, dict(model.state_dict()), tuple(map(str, range(spec.classes))), seen)
 
 
@@ -81,7 +81,7 @@ def test_photographs_give_the_same_logits_and_probabilities(name, photographs, t
     if name == "resnet18":
         blue = replace(shown, views=views[..., ::-1].copy(), originals=())
         right = verify._whole(bundle).expected(views)
-        assert right.max(1).mean() > 0.1
+        assert right.max(1).mean() > 0.3
         assert np.abs(verify._whole(bundle).expected(blue.views) - right).max() > 0.1, "the bound tells colours apart"
 
 

@@ -49,6 +49,7 @@ def test_closed_loop(server, expected, clients):
     assert {each.status for each in done} == {200}
     assert all(same(each, expected[each.number], CLASSES) for each in done)
     assert len(done) > 1000
+    assert len(health.seconds) > 200
     assert healthy(health)
 
 
@@ -83,6 +84,7 @@ def test_open_loop_at_three_times_the_capacity():
               f"refused within {1000 * late:.0f} ms (p99), {grown:+.0f} MiB")  # fmt: skip
         assert found["statuses"].keys() == {"200", "503"}
         assert found["images_per_second"] >= 0.9 * capacity
+        assert all(each.seconds < 11 for each in done), "the deadline"
         assert late <= 0.1
         assert slowest <= 2
         assert grown <= 256
