@@ -54,7 +54,10 @@ def write(docs: Path) -> None:
     if not newest:
         raise UsageError("no record has P15; measure it with: python -m benchmarks P15")
     found = {title: points(case) for title, (_, case) in newest.items()}
-    void = {title: case.get("void", "") for title, (_, case) in newest.items()}
+    void = {
+        title: next((row["reason"] for row in case["rows"] if row["verdict"] == "VOID"), "")
+        for title, (_, case) in newest.items()
+    }
     tables = "\n\n".join(_table(title, rows, void[title]) for title, rows in found.items())
     dates = ", ".join(sorted({f"`{date}`" for date, _ in newest.values()}))
     write_file(docs / "growth.svg", picture(found).encode())

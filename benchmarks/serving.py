@@ -22,7 +22,7 @@ from resnets.serve.decoder import decoded
 from .case import Comparison
 from .clients import TOP, Asked, Health, closed_loop, ready, told, watched
 from .machine import machine, probe, versions
-from .measures import ROUNDS, compared, twin_differs
+from .measures import ROUNDS, compared, twin_ratio
 
 RESULTS = Path(__file__).parent / "results"
 GOAL = Comparison("P14", "server", ("offline loop",), "speed", 0.90, 0.95)
@@ -80,11 +80,11 @@ def measured(asked: argparse.Namespace) -> dict[str, Any]:
     }
     count = wrong(done, expected, predictor.description.classes)
     one, other = ([{"seconds": 1 / rate} for rate in half] for half in (before, after))
-    twin, differs = twin_differs(one, other)
-    row = compared(GOAL, arms, void(count, health), differs)
+    twin = twin_ratio(one, other)
+    row = compared(GOAL, arms, void(count, health), twin)
     case = {
         "case": f"server, {predictor.description.name} on photographs, {asked.clients} clients, {predictor.engine}",
-        "unit": "image", "amount": 1, "arms": arms, "twin": twin, "void": differs, "rows": [row], "wrong": count,
+        "unit": "image", "amount": 1, "arms": arms, "twin": twin, "rows": [row], "wrong": count,
         "images": len(pictures), "server": told(done, asked.seconds * asked.rounds),
         "health": {"looks": len(health.seconds), "failures": len(health.failures), "max": 1000 * max(health.seconds)},
     }  # fmt: skip

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .case import Arm, Case
-from .measures import compared, twin_differs
+from .measures import compared, twin_ratio
 from .worker import ask, started
 
 TWIN = " (twin)"
@@ -27,12 +27,10 @@ def run(case: Case, rounds: int, with_twin: bool = True) -> dict[str, Any]:
             found[name] |= checked(output, right, arm.tolerance)
     record: dict[str, Any] = {"case": case.title, "unit": case.unit, "amount": case.amount, "arms": found}
     one, other = found[case.first], found.get(case.first + TWIN, {"error": "none"})
-    void, differs = f"the reference fails: {known['error']}" if "error" in known else "", ""
-    record["twin"] = None
-    if "error" not in one and "error" not in other:
-        record["twin"], differs = twin_differs(one["rounds"], other["rounds"])
-    record["void"] = void or differs
-    return record | {"rows": [compared(each, found, void, differs) for each in case.comparisons]}
+    void = f"the reference fails: {known['error']}" if "error" in known else ""
+    both = "error" not in one and "error" not in other
+    twin = record["twin"] = twin_ratio(one["rounds"], other["rounds"]) if both else None
+    return record | {"rows": [compared(each, found, void, twin or 1.0) for each in case.comparisons]}
 
 
 def rotated(names: Sequence[str], turn: int) -> list[str]:

@@ -10,7 +10,7 @@ import pytest
 from benchmarks import goals, machine, table
 from benchmarks.__main__ import chosen, listing
 from benchmarks.case import Arm, Case, Comparison
-from benchmarks.measures import MEASURES, compared, interval, twin_differs
+from benchmarks.measures import MEASURES, compared, interval, twin_ratio
 from benchmarks.turns import checked, rotated, run
 from resnets.errors import UsageError
 
@@ -61,7 +61,7 @@ def test_points_lost_are_those_of_the_test_error():
     found = row(ours, {"peer": peer}, ("points lost", 0.3, None))
     assert (found["value"], found["verdict"]) == (0.25, "PASS")
     comparison = Comparison("P0", "ours", ("peer",), "points lost", 0.3)
-    differs = compared(comparison, {"ours": ours, "peer": peer}, twin="the twin differs by +4.0 %")
+    differs = compared(comparison, {"ours": ours, "peer": peer}, twin=1.04)
     assert differs["verdict"] == "PASS", "it does not come from seconds"
 
 
@@ -69,7 +69,6 @@ def test_what_gives_no_verdict():
     ours, peer = arm(*[1.0] * 10), arm(*[5.0] * 10)
     assert row(ours, {"peer": peer}, void="the reference fails")["verdict"] == "VOID"
     comparison = Comparison("P0", "ours", ("peer",), "speed", 2.0)
-    assert compared(comparison, {"ours": ours, "peer": peer}, twin="it differs")["verdict"] == "VOID"
     wrong = row({**ours, "wrong": "outputs differ by 0.2"}, {"peer": peer})
     assert (wrong["verdict"], wrong["reason"]) == ("VOID", "ours: outputs differ by 0.2")
     few = row(arm(*[1.0] * 9), {"peer": arm(*[5.0] * 9)})
@@ -80,10 +79,23 @@ def test_what_gives_no_verdict():
 
 
 def test_twin():
-    ratio, reason = twin_differs(arm(1.0, 1.0, 1.0)["rounds"], arm(1.01, 1.02, 9.0)["rounds"])
-    assert (ratio, reason) == (1.02, "")
-    assert twin_differs(arm(1.0)["rounds"], arm(1.04)["rounds"])[1] == "the twin differs by +4.0 %"
-    assert twin_differs(arm(1.0)["rounds"], arm(0.96)["rounds"])[1] == "the twin differs by -4.0 %"
+    assert twin_ratio(arm(1.0, 1.0, 1.0)["rounds"], arm(1.01, 1.02, 9.0)["rounds"]) == 1.02
+
+
+@pytest.mark.parametrize(("twin", "reason"), [(1.02, ""), (1.04, "differs by +4.0 %"), (0.96, "differs by -4.0 %")])
+def test_a_twin_that_moves_the_value_makes_it_void(twin, reason):
+    comparison = Comparison("P0", "ours", ("peer",), "speed", 2.0)
+    found = compared(comparison, {"ours": arm(*[1.0] * 10), "peer": arm(*[5.0] * 10)}, twin=twin)
+    assert found["verdict"] == ("VOID" if reason else "PASS")
+    assert found["reason"].endswith(reason)
+
+
+@pytest.mark.parametrize(("layers", "verdict"), [(1202, "PASS"), (28, "VOID")])
+def test_a_twin_moves_an_exponent_by_its_logarithm(layers, verdict):
+    """1.04 over 60 times the depth is 0.01 of an exponent, over 1.4 times 0.12."""
+    first, last = ({"rounds": [{"seconds": n / 20, "work": n}] * 10} for n in (20, layers))
+    comparison = Comparison("P0", "last", ("first",), "exponent of the time", 1.1)
+    assert compared(comparison, {"first": first, "last": last}, twin=1.04)["verdict"] == verdict
 
 
 def test_exponent_of_a_square_is_two():
