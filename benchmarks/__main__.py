@@ -43,7 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("goals", nargs="*", metavar="GOAL", help="as P1; all that can be measured where none is given")
     parser.add_argument("--only", default="", metavar="TEXT", help="the cases whose title has TEXT, as resnet50")
     parser.add_argument("--quick", action="store_true", help="ratios within minutes, without a verdict")
-    parser.add_argument("--rounds", type=int, default=0, help=f"default {ROUNDS}, with --quick {_QUICK_ROUNDS}")
+    parser.add_argument("--rounds", type=int, help=f"default {ROUNDS}, with --quick {_QUICK_ROUNDS}")
     parser.add_argument("--out", type=Path, help="default benchmarks/results/<date>-<goals>.json; of --quick none")
     parser.add_argument("--list", action="store_true", help="print goals, cases and arms, and measure nothing")
     return parser
@@ -74,6 +74,8 @@ def listing(cases: list[Case]) -> str:
 
 
 def _run(cases: list[Case], asked: argparse.Namespace) -> None:
+    if asked.rounds is not None and asked.rounds < 1:
+        raise UsageError(f"--rounds is {asked.rounds}; it must be at least 1")
     rounds = asked.rounds or (_QUICK_ROUNDS if asked.quick else ROUNDS)
     goals = dict.fromkeys(comparison.goal for case in cases for comparison in case.comparisons)
     stamp = time.strftime("%Y-%m-%d-%H%M")

@@ -1,4 +1,4 @@
-"""The search that found `quick` for CIFAR-10: one change at a time, judged on 5,000 of the training images.
+"""The search around `quick` for CIFAR-10: one change at a time, judged on 5,000 of the training images.
 
     python -m benchmarks.search OUT [--epochs 8] [NAME …]     trains what OUT lacks, prints the table
 

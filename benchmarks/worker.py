@@ -83,14 +83,14 @@ def _round(call: Callable[[], dict[str, Any]], least: float) -> dict[str, float]
         call()
     _trim()
     (_SELF / "clear_refs").write_text("5")  # VmHWM begins again at VmRSS
-    before = _status("VmRSS")
+    before = status("VmRSS")
     calls, began, now = 0, time.perf_counter(), 0.0
     answer: dict[str, Any] = {}
     while not calls or now < least:
         answer = call()
         calls, now = calls + 1, time.perf_counter() - began
     figures = {name: value for name, value in answer.items() if isinstance(value, int | float)}
-    return {"seconds": now / calls, "bytes": _status("VmHWM") - before, "calls": calls, **figures}
+    return {"seconds": now / calls, "bytes": status("VmHWM") - before, "calls": calls, **figures}
 
 
 def _trim() -> None:
@@ -98,6 +98,7 @@ def _trim() -> None:
     ctypes.CDLL(None).malloc_trim(0)
 
 
-def _status(name: str) -> int:
+def status(name: str) -> int:
+    """What the kernel knows of this process under NAME, as VmRSS or VmHWM, in bytes."""
     line = next(line for line in (_SELF / "status").read_text().splitlines() if line.startswith(name))
     return int(line.split()[1]) * 1024

@@ -3,6 +3,7 @@
 `work` is what the cost is set against. As a program, it is one process of the training that `processes` times.
 """
 
+import json
 import os
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from resnets.models.layers import free_at_once
 from resnets.run import events
 from resnets.training.train import Step
 
+from ..worker import status
 from . import memory
 from .inputs import CIFAR, data, photographs
 
@@ -67,7 +69,10 @@ def prediction(images: int) -> Call:
 
 
 def processes(count: int, updates: int = 40) -> Call:
-    """A CIFAR training in so many processes with equal shares of the cores: seconds of its updates after the first."""
+    """A CIFAR training in so many processes with equal shares of the cores: seconds of its updates after the first.
+
+    bytes: what it adds to all of them together.
+    """
     threads = str(max(1, len(os.sched_getaffinity(0)) // count))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
 
@@ -79,7 +84,9 @@ def processes(count: int, updates: int = 40) -> Call:
             )  # fmt: skip
         if ended.returncode:
             raise RuntimeError(ended.stderr[-200:])
-        return {"seconds": float(ended.stdout.split()[-1]), "work": count}
+        told = [json.loads(line) for line in ended.stdout.splitlines() if line.startswith("[")]
+        seconds, added = zip(*told, strict=True)
+        return {"seconds": max(seconds), "bytes": sum(added), "work": count}
 
     return call
 
@@ -95,6 +102,6 @@ def _train(folder: str, updates: int) -> float:
 
 
 if __name__ == "__main__":
-    seconds = _train(sys.argv[1], int(sys.argv[2]))
-    if os.environ.get("RANK", "0") == "0":
-        print(seconds)
+    before = status("VmRSS")
+    taken = _train(sys.argv[1], int(sys.argv[2]))
+    print(json.dumps([taken, status("VmHWM") - before]), flush=True)

@@ -36,7 +36,7 @@ def _act(operation: str, path: Path, do: Callable[[], T]) -> T:  # the one seam 
     return do()
 
 
-def write_file(path: Path, data: bytes) -> None:
+def write_file(path: Path, data: bytes | memoryview) -> None:
     """Make PATH hold DATA, whole or not at all; missing folders are made."""
     for chance in _twice(path, len(data)):
         with chance, _temp(path) as temp:
@@ -236,13 +236,13 @@ def _opened(path: Path, flags: int) -> Generator[int]:
         os.close(descriptor)
 
 
-def _create(path: Path, data: bytes) -> None:
+def _create(path: Path, data: bytes | memoryview) -> None:
     with _opened(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as descriptor:
         _write(descriptor, path, data)
         _act("fsync", path, partial(os.fsync, descriptor))
 
 
-def _write(descriptor: int, path: Path, data: bytes) -> None:
+def _write(descriptor: int, path: Path, data: bytes | memoryview) -> None:
     half = len(data) // 2
     for rest in (memoryview(data)[:half], memoryview(data)[half:]):  # tests stop between the two
         while rest:

@@ -49,7 +49,7 @@ def imagenet_2016(network: AnyNetwork, data: str) -> Recipe:
 def quick(network: AnyNetwork, data: str) -> Recipe:
     """Good in minutes: one-cycle, Nesterov momentum, averaged weights, no decay on BN and biases.
 
-    Small images: Muon, and shifts by 2 pixels, found by `benchmarks/search.py`.
+    Small images: Muon, and shifts by 2 pixels; docs/results.md says how they were found, `benchmarks/search.py` checks.
     """
     training = Training(
         epochs=20,

@@ -15,7 +15,11 @@ def case(title, *arms):
         for name, work, seconds in arms
     }
     first = next(iter(found))
-    return {"case": title, "arms": {**found, f"{first} (twin)": found[first]}, "rows": [{"goal": "P15", "verdict": "PASS"}]}
+    return {
+        "case": title,
+        "arms": {**found, f"{first} (twin)": found[first]},
+        "rows": [{"goal": "P15", "verdict": "PASS"}],
+    }
 
 
 IMAGES = case("prediction against images", ("100 images", 100, [1, 9, 2]), ("1000 images", 1000, [20, 20, 20]))
@@ -41,10 +45,11 @@ def test_the_page_is_made_from_the_newest_record(tmp_path, monkeypatch):
         growth.write(tmp_path)
     for date, seconds in (("2026-01-02", 5), ("2026-01-01", 7)):
         made = case("training step against batch", ("a", 1, [1]), ("b", 2, [seconds]))
-        text = json.dumps({"date": date, "quick": False, "cases": [made]})
+        machine = {"cores": 2, "cpu": "A"}
+        text = json.dumps({"date": date, "quick": False, "machine": machine, "cases": [made]})
         (tmp_path / f"results/{date}.json").write_text(text)
     growth.write(tmp_path)
     page = (tmp_path / "growth.md").read_text()
     assert "| b | 5 | 5.00 | 2.00 | 3 |" in page
-    assert "`2026-01-02`" in page
+    assert "`2026-01-02`: 2 cores, A." in page
     assert (tmp_path / "growth.svg").read_text().count("<svg") == 1

@@ -68,7 +68,6 @@ def test_points_lost_are_those_of_the_test_error():
 def test_what_gives_no_verdict():
     ours, peer = arm(*[1.0] * 10), arm(*[5.0] * 10)
     assert row(ours, {"peer": peer}, void="the reference fails")["verdict"] == "VOID"
-    comparison = Comparison("P0", "ours", ("peer",), "speed", 2.0)
     wrong = row({**ours, "wrong": "outputs differ by 0.2"}, {"peer": peer})
     assert (wrong["verdict"], wrong["reason"]) == ("VOID", "ours: outputs differ by 0.2")
     few = row(arm(*[1.0] * 9), {"peer": arm(*[5.0] * 9)})
@@ -214,6 +213,19 @@ def test_table_has_the_newest_record_of_every_case(tmp_path):
     assert len({line.count("|") for line in made.splitlines() if line.startswith("|")}) == 1
     goals_in_order = [int(n) for n in re.findall(r"^\| P(\d+)", made, re.MULTILINE)]
     assert goals_in_order == sorted(goals_in_order)
+
+
+def test_table_keeps_what_was_measured_and_tells_intervals_that_cross_the_bar(tmp_path):
+    made, failed = record("2026-01-01-0000", 2.6), record("2026-01-02-0000", 2.6)
+    made["cases"][0]["rows"][0]["interval"] = [2.4, 2.7]
+    for row in failed["cases"][0]["rows"]:
+        row |= {"verdict": "not measured", "reason": "ours: out of memory"}
+        del row["value"]
+    for name, each in (("a", made), ("b", failed)):
+        (tmp_path / f"{name}.json").write_text(json.dumps(each))
+    (row,) = [line for line in table.table(table.records(tmp_path)).splitlines() if line.startswith("| P4 ")]
+    assert "| 2.6× | 2.4 – 2.7 |" in row
+    assert "| PASS: the interval crosses the bar |" in row
 
 
 def test_text_around_the_table_stays():

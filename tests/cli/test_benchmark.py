@@ -124,7 +124,7 @@ def test_auto_takes_what_benchmark_remembered(model, folder, capsys):
     from resnets.deploy import measured
 
     kept = bundle.load(model)
-    row = measured.Measured("torch-folded", "bf16", 0.0, 0.01, 0.02, 100.0, 0.01, 1.0)
+    row = measured.Measured("torch-folded", "bf16", 0.0, 0.01, 0.02, 100.0, 0.01, 1.0, 90.0, 0.1)
     measured.remember(kept, 16, [row])
     code, out = predicted(capsys, model, folder, "--json", "--engine", "auto")
     assert code == 0

@@ -13,7 +13,7 @@ from resnets.deploy.measured import Measured
 from resnets.errors import EnvironmentProblem, NumericError
 
 BASE = Measured("torch", "fp32", 0.5, 0.02, 0.03, 50.0, 0.0, 1.0)
-FAST = Measured("torch-folded", "bf16", 3.0, 0.01, 0.02, 200.0, 0.01, 0.99)
+FAST = Measured("torch-folded", "bf16", 3.0, 0.01, 0.02, 200.0, 0.01, 0.99, 92.0, 0.1)
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +28,9 @@ def test_what_is_remembered_comes_back_for_the_nearest_batch_size():
     measured.remember(bundle, 16, [BASE, FAST])
     measured.remember(bundle, 1, [BASE])
     assert measured.recall(bundle, 32) == [BASE, FAST]
-    assert measured.recall(bundle, 2) == [BASE]
+    assert measured.recall(bundle, 2) == [BASE, FAST], "what tells losses comes before the nearest"
+    measured.remember(bundle, 1, [BASE, replace(FAST, accuracy=None, lost=None, latency=0.005)])
+    assert measured.recall(bundle, 2) == [BASE, replace(FAST, latency=0.005)], "a loss once measured stays known"
     other = replace(bundle, tensors={name: tensor + 1 for name, tensor in bundle.tensors.items()})
     assert measured.recall(other, 16) == []
 
@@ -83,8 +85,8 @@ def test_the_winner_depends_on_how_much_there_is_to_do():
 
 @pytest.mark.parametrize(
     ("precision", "lost", "allowed"),
-    [("fp32", None, True), ("bf16", None, True), ("int8", None, False), ("int8", 0.3, True), ("int8", 0.31, False),
-     ("bf16", 0.31, False), ("int8", -0.2, True)],
+    [("fp32", None, True), ("bf16", None, False), ("int8", None, False), ("int8", 0.3, True), ("int8", 0.31, False),
+     ("bf16", 0.1, True), ("bf16", 0.31, False), ("int8", -0.2, True)],
 )  # fmt: skip
 def test_who_loses_too_much_cannot_win(precision, lost, allowed):
     row = replace(FAST, precision=precision, lost=lost)
@@ -103,9 +105,14 @@ def test_what_is_measured_is_remembered(monkeypatch):
     monkeypatch.setattr(measured, "ENGINES", engines.ENGINES[:3])
     chosen = measured.choose(prepared(), 100, 4, seconds=0.001)
     rows = measured.recall(prepared().bundle, 4)
-    assert [f"{row.engine}:{row.precision}" for row in rows] == ["torch:fp32", "torch:bf16", "torch-folded:fp32"]
+    assert [f"{row.engine}:{row.precision}" for row in rows] == ["torch:fp32", "torch-folded:fp32"]
     assert chosen in engines.ENGINES[:3]
     assert all(row.latency <= row.latency_p90 and row.accuracy is None for row in rows)
+
+
+def test_int8_whose_files_are_gone_is_not_chosen():
+    measured.remember(prepared().bundle, 16, [BASE, replace(FAST, engine="openvino", precision="int8")])
+    assert str(measured.choose(prepared(), 10_000, 16)) == "torch:fp32"
 
 
 def test_engines_take_turns_in_rotated_order():
@@ -124,12 +131,19 @@ def test_an_engine_that_cannot_is_left_out_with_its_reason():
 
         return replace(engines.ENGINES[0], name="broken", start=start)
 
+    def alone(prepared, precision, batch):
+        if batch == 1:
+            raise NumericError("far alone")
+        return engines.ENGINES[0].start(prepared, precision, batch)
+
+    single = replace(engines.ENGINES[0], name="single", start=alone)
     gone = replace(engines.ENGINES[0], name="gone", needs=("no_such_package",), extra="onnx")
-    tried = [engines.ENGINES[0], stop(EnvironmentProblem("no")), stop(NumericError("far")), gone]
+    tried = [engines.ENGINES[0], stop(EnvironmentProblem("no")), stop(NumericError("far")), single, gone]
     *started, row = measured.measure(prepared(), tried, 2, 0.001)
     assert [one.reason for one in started[1:]] == [
         "no",
         "far",
+        "far alone",
         'no_such_package not installed; run: pip install "resnets[onnx]"',
     ]
     assert (row.engine, row.difference, row.agreement) == ("torch", 0, 1)

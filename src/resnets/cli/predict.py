@@ -1,13 +1,15 @@
 """`predict`: what is on pictures. Rows pass by one by one, so that memory does not grow with a folder."""
 
-import io
 import json
+import mmap
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import IO, Annotated, Any
 
 from tyro.conf import Positional, arg
 
@@ -66,18 +68,22 @@ class Predict(ModelSource):
         model = api.load(source, self.device if plain else "cpu")
         engine = _with_engine(model, self.engine, len(names), min(self.batch_size, len(names)))
         spent, least = _Spent(), model.bundle.reject_below if self.reject_below is None else self.reject_below
-        rows, table = _judged(_answers(model, names, (self.top, self.batch_size), spent), least), io.StringIO()
-        if self.csv:
-            rows = _into_table(rows, sys.stdout if self.csv == "-" else table, min(self.top, len(model.classes)))
-        if self.json:
-            rows = _as_json(rows, {"model": self.weights or str(source), "engine": engine}, spent)
-        elif not self.csv:
-            rows = _on_screen(rows, spent)
-        errors = sum(1 for row in rows if row["error"])
-        if self.csv and self.csv != "-":
-            write_file(Path(self.csv), table.getvalue().encode())
-            if not self.json:
-                console().print(f"{len(names)} rows, {errors} of them errors, in {shown(self.csv)}")
+        rows = _judged(_answers(model, names, (self.top, self.batch_size), spent), least)
+        with ExitStack() as stack:
+            table = stack.enter_context(_beside(self.csv)) if self.csv not in ("", "-") else None
+            if self.csv:
+                rows = _into_table(rows, table or sys.stdout, min(self.top, len(model.classes)))
+            if self.json:
+                rows = _as_json(rows, {"model": self.weights or str(source), "engine": engine}, spent)
+            elif not self.csv:
+                rows = _on_screen(rows, spent)
+            errors = sum(1 for row in rows if row["error"])
+            if table:
+                table.flush()
+                with mmap.mmap(table.fileno(), 0, access=mmap.ACCESS_READ) as whole, memoryview(whole) as view:
+                    write_file(Path(self.csv), view)
+                if not self.json:
+                    console().print(f"{len(names)} rows, {errors} of them errors, in {shown(self.csv)}")
         return 3 if errors == len(names) else 0
 
     def _check(self) -> None:
@@ -85,6 +91,15 @@ class Predict(ModelSource):
             raise UsageError("--top and --batch-size must be at least 1")
         if not 0 <= (self.reject_below or 0) <= 1:
             raise UsageError(f"--reject-below is {self.reject_below:g}; it is a probability, from 0 to 1")
+
+
+def _beside(target: str) -> IO[str]:
+    """A file without a name on the disk of TARGET, so that a table of any length takes no memory."""
+    from ..files import probe
+
+    folder = Path(target).parent
+    probe(folder)
+    return tempfile.TemporaryFile("w+", encoding="utf-8", newline="", dir=folder)
 
 
 def _inputs(pictures: tuple[Any, ...]) -> list[str]:
@@ -116,7 +131,8 @@ def _with_engine(model: Any, name: str, images: int, batch: int) -> str:
     prepared = engines.Prepared(model.bundle, folder=measured.folder_of(model.bundle))
     if name == "auto":
         if not measured.recall(model.bundle, batch):
-            console(to_stderr=True).print("measuring the engines on this machine, once for this model …")
+            told = "resnets benchmark MODEL --data DATA tells what bf16 and int8 lose"
+            console(to_stderr=True).print(f"measuring fp32 engines on this machine, once for this model; {told} …")
         engine = measured.choose(prepared, images, batch)
     else:
         engine = engines.engine_called(name)

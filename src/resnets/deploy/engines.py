@@ -94,6 +94,11 @@ class Prepared:
             return kept
         raise UsageError("int8 is calibrated on pictures; run: resnets benchmark MODEL --data DATA")
 
+    @property
+    def has_int8(self) -> bool:
+        """Whether int8 can start: from files that are kept, or from pictures to calibrate on."""
+        return bool(self.pictures is not None and len(self.pictures.calibration)) or self._kept("int8") is not None
+
     def accepted(self, engine: "Engine", difference: Difference) -> None:
         """Keep the int8 model for later if ENGINE is its, and enough pictures have shown it to be good."""
         if engine.precision == "int8" and difference.images >= ENOUGH:
@@ -114,13 +119,17 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Engine:
-    """One way to compute a network in one precision; `start` takes the model, the precision and a batch size."""
+    """One way to compute a network in one precision; `start` takes the model, the precision and a batch size.
+
+    form: what of `Prepared` it computes from, where a folder keeps that between starts.
+    """
 
     name: str
     precision: str
     start: Callable[[Prepared, str, int], Run]
     needs: tuple[str, ...] = ()
     extra: str = ""
+    form: str = ""
 
     def __str__(self) -> str:
         return f"{self.name}:{self.precision}"
@@ -162,6 +171,8 @@ def start(engine: Engine, prepared: Prepared, batch: int = 1, count: int | None 
     """
     for package in engine.needs:
         needed(package, engine.extra)
+    if engine.form and prepared.folder:
+        getattr(prepared, engine.form)  # made once for all starts to come
     began = time.perf_counter()
     run = engine.start(prepared, engine.precision, batch)
     run(prepared.inputs(0, batch))
@@ -230,8 +241,8 @@ def _form(session: Callable[..., Session], form: str, prepared: Prepared, precis
 
 
 _ONNX = (partial(_form, onnx_session, "onnx"), ("onnx", "onnxscript", "onnxruntime"), "onnx")
-_OPENVINO = (partial(_form, openvino_session, "openvino"), ("openvino",), "openvino")
-_INT8 = (partial(_form, openvino_session, "int8"), ("openvino", "nncf"), "openvino")
+_OPENVINO = (partial(_form, openvino_session, "openvino"), ("openvino",), "openvino", "openvino")
+_INT8 = (partial(_form, openvino_session, "int8"), ("openvino", "nncf"), "openvino", "int8")
 ENGINES = (
     Engine("torch", "fp32", _plain),
     Engine("torch", "bf16", _plain),

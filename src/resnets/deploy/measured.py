@@ -9,7 +9,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,8 @@ LOSS = 0.3  # points of accuracy that the chosen engine may lose
 class Measured:
     """An engine on this machine: seconds to its first answer, seconds of one image, images per second in batches.
 
+    start: as it is once its files are kept; making those (OpenVINO, int8) does not count.
+
     difference, agreement: as in `compare.Difference`. accuracy: in percent. lost: points of accuracy below the
     reference; without labels the share of changed answers, which bounds it; None where fewer than 100 pictures tell.
     """
@@ -51,8 +53,8 @@ class Measured:
 
     @property
     def allowed(self) -> bool:
-        """Whether it may be chosen without being asked for: int8 only where pictures have shown what it loses."""
-        return self.precision != "int8" if self.lost is None else self.lost <= LOSS
+        """Whether it may be chosen without being asked for: below fp32 only where pictures have shown what it loses."""
+        return self.precision == "fp32" if self.lost is None else self.lost <= LOSS
 
 
 @dataclass(frozen=True)
@@ -79,23 +81,24 @@ def measure(
 
     Batches of BATCH images and single images are timed apart, each time with all engines in turn.
     """
-    ready = list[Started]()
+    ready, alone = list[Started](), list[Run]()
     for engine in engines:
         found = _tried(engine, prepared, batch)
-        yield found
-        if isinstance(found, Started):
+        single = found if batch == 1 or isinstance(found, Refused) else _tried(engine, prepared, 1, COMPARED)
+        yield single if isinstance(single, Refused) else found
+        if isinstance(found, Started) and isinstance(single, Started):
             ready.append(found)
+            alone.append(single.run)
     many = race([one.run for one in ready], _filled(prepared, batch), seconds)
-    alone = [one.run if batch == 1 else start(one.engine, prepared, 1, COMPARED).run for one in ready]
-    single = race(alone, _filled(prepared, 1), seconds)
-    for one, calls, singles in zip(ready, many, single, strict=True):
+    singles = race(alone, _filled(prepared, 1), seconds)
+    for one, calls, single_calls in zip(ready, many, singles, strict=True):
         accuracy, lost = _accuracy(one, prepared)
         yield Measured(
             one.engine.name,
             one.engine.precision,
             one.seconds,
-            statistics.median(singles),
-            float(np.quantile(singles, 0.9)),
+            statistics.median(single_calls),
+            float(np.quantile(single_calls, 0.9)),
             batch / statistics.median(calls),
             one.difference.largest,
             one.difference.agreement,
@@ -104,11 +107,11 @@ def measure(
         )
 
 
-def _tried(engine: Engine, prepared: Prepared, batch: int) -> Started | Refused:
+def _tried(engine: Engine, prepared: Prepared, batch: int, count: int | None = None) -> Started | Refused:
     if engine.missing:
         return Refused(engine, engine.missing)
     try:
-        return start(engine, prepared, batch)
+        return start(engine, prepared, batch, count)
     except (EnvironmentProblem, NumericError, UsageError) as error:
         return Refused(engine, str(error))
 
@@ -161,10 +164,13 @@ def seconds_for(images: int) -> Callable[[Measured], float]:
 
 
 def choose(prepared: Prepared, images: int, batch: int, seconds: float = 1.0) -> Engine:
-    """The engine that is soonest done with so many IMAGES here, from what is remembered, else measured now."""
-    rows = recall(prepared.bundle, batch)
+    """The engine that is soonest done with so many IMAGES here, from what is remembered, else measured now.
+
+    Without pictures nothing tells what less than fp32 loses: those engines win only after `resnets benchmark --data`.
+    """
+    rows = [row for row in recall(prepared.bundle, batch) if row.precision != "int8" or prepared.has_int8]
     if not any(row.allowed for row in rows):
-        engines = [engine for engine in ENGINES if engine.precision != "int8"]
+        engines = [engine for engine in ENGINES if engine.precision == "fp32"]
         rows = [row for row in measure(prepared, engines, batch, seconds) if isinstance(row, Measured)]
         remember(prepared.bundle, batch, rows)
     row = best(rows, seconds_for(images))
@@ -173,24 +179,43 @@ def choose(prepared: Prepared, images: int, batch: int, seconds: float = 1.0) ->
 
 
 def remember(bundle: Bundle, batch: int, rows: Sequence[Measured]) -> None:
-    """Keep ROWS in the user's cache folder; where that cannot be written, nothing is kept."""
-    facts = _Remembered(1, _identity(bundle), machine(), batch, tuple(rows))
+    """Keep ROWS in the user's cache folder; where that cannot be written, nothing is kept.
+
+    What an engine loses stays known where it was measured again without pictures.
+    """
+    known = {(row.engine, row.precision): row for kept in _kept(bundle) for row in kept.rows if row.lost is not None}
+    told = tuple(
+        replace(row, accuracy=old.accuracy, lost=old.lost)
+        if row.lost is None and (old := known.get((row.engine, row.precision)))
+        else row
+        for row in rows
+    )
+    facts = _Remembered(1, _identity(bundle), machine(), batch, told)
     with suppress(EnvironmentProblem):
         files.write_json(folder_of(bundle) / f"batch-{batch}.json", asdict(facts))
 
 
 def recall(bundle: Bundle, batch: int) -> list[Measured]:
-    """The rows remembered for this model and machine, of the nearest batch size; a file that is not right is none."""
-    found, known = list[_Remembered](), {str(engine) for engine in ENGINES}
+    """The rows remembered for this model and machine: those that tell losses first, then the nearest batch size."""
+    known = {str(engine) for engine in ENGINES}
+    nearest = min(_kept(bundle), key=lambda kept: (not _tells(kept), abs(kept.batch_size - batch)), default=None)
+    rows = nearest.rows if nearest else ()
+    return [row for row in rows if f"{row.engine}:{row.precision}" in known and _is_there(row)]
+
+
+def _tells(kept: _Remembered) -> bool:
+    return any(row.lost is not None for row in kept.rows)
+
+
+def _kept(bundle: Bundle) -> list[_Remembered]:
+    """All that is remembered for this model and machine; a file that is not right is left out."""
+    found = list[_Remembered]()
     for path in sorted(folder_of(bundle).glob("batch-*.json")):
         with suppress(UsageError, OSError, ValueError, RecursionError):
             kept = from_json(_Remembered, json.loads(path.read_bytes()), path.name)
             if (kept.format, kept.weights, kept.machine) == (1, _identity(bundle), machine()):
                 found.append(kept)
-    if not found:
-        return []
-    nearest = min(found, key=lambda kept: abs(kept.batch_size - batch))
-    return [row for row in nearest.rows if f"{row.engine}:{row.precision}" in known and _is_there(row)]
+    return found
 
 
 def _is_there(row: Measured) -> bool:
