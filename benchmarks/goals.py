@@ -94,6 +94,17 @@ CASES = (
         quick={},
     ),
     Case(
+        "224 px training crops of photographs by decode workers",
+        {
+            f"{workers} workers": Arm(
+                "input:library_crops", {"images": 1600, "batch": 50, "workers": workers}, "resnets"
+            )
+            for workers in (0, 1, 2)
+        },
+        (Comparison("P6", "1 workers", ("0 workers",)), Comparison("P6", "2 workers", ("0 workers",))),
+        amount="images",
+    ),
+    Case(
         "CIFAR-10 crops and flips, one core",
         {
             _CHAIN: Arm("input:torchvision_cifar", {"images": 6400}, "torchvision", 0.2),

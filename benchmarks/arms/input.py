@@ -34,16 +34,16 @@ def library_cifar(images: int, batch: int = 128) -> Callable[[], dict[str, Any]]
     return _library(Arrays(*cifar("train")), CIFAR_SEEN, Augmentation(border="before"), (images, batch))
 
 
-def library_crops(images: int, batch: int = 100) -> Callable[[], dict[str, Any]]:
+def library_crops(images: int, batch: int = 100, workers: int = 0) -> Callable[[], dict[str, Any]]:
     """The same by the library; windows of at least 8 % of the picture, as the peer's."""
-    return _library(photographs(), Preprocessing(), Augmentation("resized", min_area=0.08), (images, batch))
+    return _library(photographs(), Preprocessing(), Augmentation("resized", min_area=0.08), (images, batch), workers)
 
 
 def _library(
-    source: Source, seen: Preprocessing, augmentation: Augmentation, counts: tuple[int, int]
+    source: Source, seen: Preprocessing, augmentation: Augmentation, counts: tuple[int, int], workers: int = 0
 ) -> Callable[[], dict[str, Any]]:
     images, batch = counts
-    stream = training_batches(source, seen, augmentation, Course(0, batch))
+    stream = training_batches(source, seen, augmentation, Course(0, batch), workers)
     return _drawn(((each.images, each.labels) for each in stream), images // batch)
 
 

@@ -32,7 +32,7 @@ _BASE = 700 << 20  # bytes of Python, PyTorch and the loaded libraries
 # Bytes that wait for the backward pass per output of a convolution, measured on resnet18, resnet50, cifar_resnet110,
 # and bytes of a number.
 _WAITING = {"fp32": (10.0, 4), "bf16": (6.5, 2), "auto": (10.0, 4)}
-_SEGMENTS = (2, 4, 8, 16, 32, 64, 128)
+_SEGMENTS = (2, 4, 8, 16, 24, 32, 64, 128)
 
 
 def decided(job: Classification, updates: int) -> tuple[str, Cost]:
