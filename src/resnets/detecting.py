@@ -93,12 +93,20 @@ def begin(recipe: DetectionRecipe, folder: Path, machine: Machine, fresh: bool, 
     dataset = open_detection(recipe.data, recipe.max_bad).tested_on(recipe.test_images)
     recipe = fit_detector(recipe, dataset)
     state, notes = first_state(recipe, folder, len(dataset.train), fresh, device_called(machine.device))
-    proposer = load(step_folder(recipe.proposals, folder)).model() if recipe.proposals else None
+    proposer = _proposer(step_folder(recipe.proposals, folder)) if recipe.proposals else None
     if proposer:
         proposer.to(device_of(state.model))
     assert isinstance(state.model, DetectorNetwork)
     job = Detection(state.model, recipe, dataset.train, processes(), proposer)
     return Setting(folder, recipe, dataset, job, state, check, [*dataset.notes, *notes])
+
+
+def _proposer(place: Path) -> DetectorNetwork:
+    """The detector in PLACE, which proposes as many regions as learn (arXiv:1506.01497: 2000), not as many as test."""
+    found = load(place)
+    regions = found.regions
+    numbers = {name: (getattr(regions, name)[0],) * 2 for name in ("before_nms", "kept")}
+    return replace(found, regions=replace(regions, **numbers)).model()
 
 
 @dataclass
@@ -116,6 +124,9 @@ class Setting:
 
     def __post_init__(self) -> None:
         self.together, self.fingerprint = self.job.together, self.dataset.train.fingerprint()
+        parts = self.dataset.parts
+        self.last_part = next((name for name in ("test", "val") if name in parts), "")
+        self.val = parts.get("val") if self.last_part == "test" else None
 
     def write(self) -> None:
         """Write what a run begins with."""
@@ -135,6 +146,7 @@ class Setting:
             "recipe": recipe.name,
             "seed": recipe.seed,
             "metric": recipe.metric,
+            "categories": list(self.dataset.train.categories),
             **facts,
         }
         held = {name: tensor.cpu() for name, tensor in tensors.items()}
@@ -165,7 +177,7 @@ class Setting:
 
     def tested(self, tensors: dict[str, Tensor]) -> dict[str, Any]:
         """The figures of TENSORS on validation data, every `val_every` epochs and at the end."""
-        state, val = self.state, self.dataset.val
+        state, val = self.state, self.val
         if not val or self.recipe.learns == "rpn" or (state.epoch % self.recipe.val_every and not state.finished):
             return {}
         ap = self.test(tensors, val)[0].value(self.recipe.metric)
@@ -183,11 +195,14 @@ class Setting:
     @property
     def place(self) -> str:
         """Where the figures of the test lie, relative to the run."""
-        return f"evaluations/{self.dataset.name}-test"
+        return f"evaluations/{self.dataset.name}-{self.last_part}"
 
     def finish(self, last: dict[str, Tensor], seconds: float) -> DetectionResult:
-        """Test the chosen model on the test part, keep best/ and last/, write result.json."""
-        state, recipe, best, test = self.state, self.recipe, self.state.best, self.dataset.test
+        """Test the chosen model on the test part, keep best/ and last/, write result.json.
+
+        Without a test part, as in COCO's train and val, validation data test the last model, and choose none.
+        """
+        state, recipe, best, test = self.state, self.recipe, self.state.best, self.dataset.parts.get(self.last_part)
         chosen, name = (best.tensors, "best") if best else (last, "last")
         figures = None
         if test and recipe.learns != "rpn":

@@ -39,19 +39,21 @@ class TestedDetector:
 
 def evaluated(
     paths: Sequence[str | Path], data: str = "", part: str = "auto", changes: dict[str, Any] | None = None,
-    images: int = 0,
+    images: int = 0, max_bad: float | None = None,
 ) -> TestedDetector:  # fmt: skip
     """Test the detectors in PATHS, several as an ensemble, on a part of DATA (default: the first one's own).
 
-    changes: fields of `Inference`. images: the first so many pictures, 0 for all. Raises UsageError where the data has
-    other classes than the models.
+    changes: fields of `Inference`. images: the first so many pictures, 0 for all. max_bad: default that of the
+    first one's run. Raises UsageError where the data has other classes than the models.
     """
     bundles = models_of(paths)
     run = run_of(resolve(paths[0]))
     if not data and run is None:
         raise UsageError(f"{safe_text(str(paths[0]))} is no run, so its data is not known; give --data")
-    data = data or read_recipe(run, DetectionRecipe).data if run else data
-    dataset = open_detection(data)
+    trained = read_recipe(run, DetectionRecipe) if run else None
+    data = data or (trained.data if trained else "")
+    allowed = max_bad if max_bad is not None else trained.max_bad if trained else 0.01
+    dataset = open_detection(data, allowed)
     if dataset.classes != bundles[0].classes:
         names = ", ".join(map(safe_text, dataset.classes[:5]))
         raise UsageError(f"{safe_text(data)} has the classes {names}, the model {', '.join(bundles[0].classes[:5])}")
@@ -66,14 +68,14 @@ def evaluated(
     models = [bundle.model().to(device_called()) for bundle in bundles]
     job, began = Detection(models[0], recipe, scenes), time.perf_counter()
     found = list(job.found(models, scenes))
-    if len(job.bad) > 0.01 * len(scenes):
+    if len(job.bad) > allowed * len(scenes):
         bad, reason = next(iter(job.bad.items()))
         raise DataError(f"{len(job.bad)} of {len(scenes)} pictures cannot be read, such as {safe_text(bad)}: {reason}")
     facts = {
         "model": [str(path) for path in paths], "data": data, "part": name, "testing": changes or {},
         "seconds_per_image": (time.perf_counter() - began) / max(len(scenes), 1), "bad_files": job.bad,
     }  # fmt: skip
-    figures = figures_of(found, scenes, first.classes, first.detector.masks)
+    figures = figures_of(found, scenes, first.classes, first.detector.masks, first.facts.get("metric", "area"))
     return TestedDetector(figures, found, scenes, first.classes, facts)
 
 
@@ -88,6 +90,7 @@ class Looked:
     seconds: float = 0.0
     reason: str = ""
     drawn: str = ""
+    categories: tuple[int, ...] = ()
 
     def rows(self) -> list[tuple[str, float, list[float]]]:
         """Name, score and box of every detection, best first."""
@@ -97,8 +100,9 @@ class Looked:
         return [(self.classes[label - 1], score, box) for label, score, box in parts]
 
     def results(self) -> list[dict[str, Any]]:
-        """The detections in COCO's results form; the classes count from 1."""
-        return [] if self.found is None else results_rows(self.found, self.number, range(1, len(self.classes) + 1))
+        """The detections in COCO's results form: the training data's own ids of its classes, else they count from 1."""
+        ids = self.categories or range(1, len(self.classes) + 1)
+        return [] if self.found is None else results_rows(self.found, self.number, ids)
 
     def as_dict(self) -> dict[str, Any]:
         """For a program."""
@@ -116,6 +120,7 @@ def looked(
     """
     (bundle,) = models_of([path])
     model, testing = bundle.model().to(device_called()), replace(bundle.testing, refine=refine)
+    ids = tuple(bundle.facts.get("categories", ()))
     for number, place in enumerate(_pictures(images), 1):
         try:
             image = colours(_colours(read_any(place)), 3)
@@ -129,7 +134,7 @@ def looked(
         if draw:
             target = str(draw / f"{place.stem}-{number}.png")
             files.write_file(Path(target), drawn(pixels, found, bundle.classes))
-        yield Looked(number, str(place), bundle.classes, found, seconds, drawn=target)
+        yield Looked(number, str(place), bundle.classes, found, seconds, drawn=target, categories=ids)
 
 
 def _colours(picture: Any) -> Image.Image:

@@ -6,15 +6,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from annotated_trees import coco, coco_value, image, instance
 from PIL import Image
 
 from resnets import api
 from resnets.cli.main import main
 from resnets.detecting import load
+from resnets.detection.detect import detect
 from resnets.detection.recipe import DetectionRecipe, Regions, alternating, recipe
 from resnets.detection.result import DetectionResult
 from resnets.detector import evaluated, looked
-from resnets.errors import DataError, UsageError, WeightsError
+from resnets.errors import DataError, NumericError, UsageError, WeightsError
 from resnets.families import network
 from resnets.run import events, execute
 from resnets.start import Machine
@@ -101,6 +103,47 @@ def test_a_resumed_run_is_the_unbroken_one(run, tmp_path):
 def execute_detector(folder, made=None):
     *_, result = events(made or small(), folder)
     return result
+
+
+@pytest.fixture
+def coco_folder(tmp_path):
+    """Four pictures to train and two to validate, none to test, as COCO's 2014; ids of categories with gaps."""
+    for part, count in (("train", 4), ("val", 2)):
+        keys = range(1, count + 1)
+        value = coco_value(
+            [image(key, f"{key}.jpg") for key in keys], [instance(key, key, category=9 - key % 2 * 2) for key in keys]
+        )
+        names = [f"{part}2014/{key}.jpg" for key in keys]
+        coco(tmp_path / "coco", value, f"annotations/instances_{part}2014.json", names)
+    return tmp_path / "coco"
+
+
+def test_validation_data_test_where_no_test_part_is_and_choose_nothing(coco_folder, tmp_path):
+    """He2015 table 8 trains on COCO's train and tests on its val."""
+    done = execute_detector(tmp_path / "run", small(str(coco_folder)))
+    assert (done.model, done.val_ap, done.test_images) == ("last", None, 2)
+    assert done.evaluation == "evaluations/coco-val"
+    assert (done.path / done.evaluation / "result.json").exists()
+    seen = next(looked(done.path, [coco_folder / "val2014/1.jpg"], least=0.0))
+    assert {row["category_id"] for row in seen.results()} <= {7, 9}, "the data's own ids"
+
+
+def test_what_a_run_allows_its_evaluation_allows(coco_folder, tmp_path):
+    """One of two validation pictures is no picture."""
+    (coco_folder / "val2014/1.jpg").write_bytes(b"none")
+    done = execute_detector(tmp_path / "run", small(str(coco_folder), max_bad=0.5))
+    assert evaluated([done.path]).figures.means == done.figures
+    with pytest.raises(DataError, match="cannot be read"):
+        evaluated([done.path], max_bad=0.01)
+
+
+def test_a_network_that_is_not_finite_is_named(run):
+    """Not a score of 0."""
+    broken = load(run.path)
+    tensors = {n: t * float("nan") if n.endswith("cls_score.bias") else t for n, t in broken.tensors.items()}
+    model = replace(broken, tensors=tensors).model()
+    with pytest.raises(NumericError, match="not finite"):
+        detect([model], torch.rand(3, 64, 64), broken.testing)
 
 
 def test_another_recipe_in_the_same_folder_is_refused(run):

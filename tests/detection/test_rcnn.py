@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from resnets.detection.backbones import C4, Pool, VGGShared, body
+from resnets.detection.backbones import C4, Pool, VGGShared, body, early
 from resnets.detection.proposals import Anchors
 from resnets.detection.rcnn import DetectorNetwork
 from resnets.detection.recipe import Regions, alternating, pyramid, recipe
@@ -66,6 +66,22 @@ def test_vgg_shares_its_convolutions():
         assert shared(torch.empty(1, 3, 64, 64))["0"].shape == (1, 512, 4, 4)
         assert shared.region(torch.empty(5, 512, 7, 7)).shape == (5, 4096)
     assert (shared.stride, shared.side) == (16, 7)
+
+
+@pytest.mark.parametrize(
+    ("name", "frozen", "names"),
+    [("resnet50_v1", "none", set()), ("resnet50_v1", "stem", {"conv1", "bn1"}),
+     ("resnet50_v1", "stem+stage1", {"conv1", "bn1", "layer1"}), ("vgg16", "stem", {"0", "2"}),
+     ("vgg16", "stem+stage1", {"0", "2", "5", "7"})],
+)  # fmt: skip
+def test_first_layers_that_stay_as_they_are(name, frozen, names):
+    """detectron2's FREEZE_AT 2; the first two stages of VGG-16 (py-faster-rcnn)."""
+    with torch.device("meta"):
+        shared = (VGGShared if name == "vgg16" else C4)(build(network(name)))
+    for module in early(shared, frozen):
+        module.requires_grad_(False)
+    still = {n for n, p in shared.network.named_parameters() if not p.requires_grad}
+    assert {n.removeprefix("features.").split(".")[0] for n in still} == names
 
 
 def test_anchors_are_py_faster_rcnns():
@@ -180,6 +196,21 @@ def test_the_four_steps_of_alternating_training():
         ("", ""), ("", "step-1"), ("step-2", ""), ("step-3", "step-3"),
     ]  # fmt: skip
     assert {step.regions.background_from for step in steps} == {0.1}
+
+
+@pytest.mark.parametrize(
+    ("name", "rpn", "regions"),
+    [("voc-2015", (80_000, (60_000,), 1), (40_000, (30_000,), 2)),
+     ("coco-2015", (320_000, (240_000,), 8), (320_000, (240_000,), 16))],
+)  # fmt: skip
+def test_the_steps_are_as_long_as_published(name, rpn, regions):
+    """Faster R-CNN's 4-step training on VOC, he2015 appendix A on COCO; --updates scales them."""
+    made = recipe(name, network("vgg16"), "x")
+    steps = [step.training for step in alternating(made)]
+    assert [(t.updates, t.milestones, t.batch_size) for t in steps] == [rpn, regions, rpn, regions]
+    assert made.training.weight_decay == 5e-4
+    short = replace(made, training=replace(made.training, updates=made.training.updates // 100))
+    assert [t.training.updates for t in alternating(short)[:2]] == [rpn[0] // 100, regions[0] // 100]
 
 
 def test_a_pyramid_needs_a_residual_network_and_an_anchor_a_level():

@@ -12,7 +12,7 @@ from .localize import Localize
 from .verb import Verb, console, print_json, shown
 
 # Options of `detect train` that are fields of the recipe, and where they stand in it.
-_OWN = ("seed", "weights", "origin", "metric", "difficult", "max_bad")
+_OWN = ("seed", "weights", "origin", "metric", "difficult", "max_bad", "freeze")
 _TRAINING = ("epochs", "updates", "batch_size", "lr")
 _DETECTOR = ("masks", "context", "pooling", "bn")
 
@@ -46,6 +46,9 @@ class Train(Verb):
     context: Annotated[bool, arg(help="every region sees the whole picture too")] = False
     pooling: Annotated[Literal["pool", "align"] | None, arg(help="RoIPool, the paper's, or RoIAlign")] = None
     bn: Annotated[Literal["frozen", "live"] | None, arg(help="frozen needs --weights")] = None
+    freeze: Annotated[Literal["none", "stem", "stem+stage1"] | None, arg(help="first layers that stay as they are")] = (
+        None
+    )
     difficult: Annotated[bool, arg(help="learn boxes marked as difficult too")] = False
     max_bad: Annotated[float | None, arg(help="fraction of pictures or boxes that may be unusable")] = None
     metric: Annotated[Literal["area", "voc07", "coco"] | None, arg(help="chooses the best model, is told first")] = None
@@ -121,6 +124,9 @@ class Evaluate(Verb):
     refine: Annotated[bool, arg(help="box refinement and voting (he2015 appendix B)")] = False
     scales: Annotated[tuple[int, ...], arg(help="multi-scale testing: shorter sides, such as 200 400 600")] = ()
     images: Annotated[int, arg(help="the first so many pictures only; 0: all")] = 0
+    max_bad: Annotated[
+        float | None, arg(help="fraction of pictures or boxes that may be unusable; default: the run's")
+    ] = None
     out: Annotated[Path | None, arg(help="keep figures and detections in this folder")] = None
     json: Annotated[bool, arg(help="print one object")] = False
 
@@ -137,7 +143,7 @@ class Evaluate(Verb):
         from ..detector import evaluated
 
         changes = {"refine": self.refine, "scales": self.scales}
-        found = evaluated(self.models, self.data, self.part, changes, self.images)
+        found = evaluated(self.models, self.data, self.part, changes, self.images, self.max_bad)
         if self.out:
             found.figures.write(self.out, found.detections, found.part, found.classes, found.facts)
         return self._tell({**found.figures.means}, {"classes": found.figures.classes, **found.facts})

@@ -10,7 +10,7 @@ from tyro.conf import Positional, arg
 from .verb import Verb, console, plain, print_json, shown
 
 # Options that are fields of the recipe, and where they stand in it.
-_OWN = ("seed", "weights", "origin", "normalize")
+_OWN = ("seed", "weights", "origin", "normalize", "max_bad")
 _TRAINING = ("epochs", "updates", "batch_size", "lr")
 
 
@@ -40,6 +40,7 @@ class Localize(Verb):
     )
     origin: Annotated[str | None, arg(help="who published the weights file: torchvision, timm, msra …")] = None
     normalize: Annotated[str | None, arg(help="what the weights were trained with: imagenet, cifar10, none")] = None
+    max_bad: Annotated[float | None, arg(help="fraction of pictures or boxes that may be unusable")] = None
     json: Annotated[bool, arg(help="print the result as one object; progress goes to standard error")] = False
 
     def run(self) -> int:

@@ -158,6 +158,20 @@ def body(spec: Detector, network: ResidualNetwork | VGGNetwork) -> Body:
     return Pyramid(network)
 
 
+FROZEN = {"none": 0, "stem": 1, "stem+stage1": 2}  # groups of layers, from the input on
+
+
+def early(shared: Body, frozen: str) -> list[nn.Module]:
+    """The modules of SHARED that stay as they are: conv1 and conv2_x of a residual network, two groups of a VGG."""
+    network = shared.network
+    if isinstance(network, VGGNetwork):
+        pools = [number for number, layer in enumerate(network.features) if isinstance(layer, nn.MaxPool2d)]
+        groups = [list(network.features[: pools[0]]), list(network.features[pools[0] : pools[1]])]
+    else:
+        groups = [[network.conv1, network.bn1], [network.stages[0]]]
+    return [module for group in groups[: FROZEN[frozen]] for module in group]
+
+
 def pool(spec: Detector, shared: Body, side: int = 0) -> Any:
     """What cuts regions out of the maps of SHARED."""
     side = side or shared.side

@@ -9,6 +9,7 @@ from torch import Tensor
 from torchvision.models.detection.roi_heads import paste_masks_in_image
 from torchvision.ops import batched_nms, box_iou, clip_boxes_to_image
 
+from ..errors import NumericError
 from .objects import Detections
 from .rcnn import DetectorNetwork, View
 from .recipe import Inference
@@ -64,8 +65,8 @@ def chosen(boxes: Tensor, scores: Tensor, testing: Inference) -> tuple[Tensor, T
 def voted(boxes: Tensor, scores: Tensor, labels: Tensor, kept: Tensor, least: float) -> Tensor:
     """The boxes KEPT of BOXES (n, 4), each the mean of those of its label with an IoU of at least LEAST."""
     votes = (box_iou(boxes[kept], boxes) >= least) & (labels[kept][:, None] == labels[None])
-    weights = votes * scores
-    return weights @ boxes / weights.sum(1, keepdim=True)
+    weights = (votes * scores).double()  # which autocast leaves alone
+    return (weights @ boxes.double() / weights.sum(1, keepdim=True)).to(boxes.dtype)
 
 
 def _pyramid(model: DetectorNetwork, image: Tensor, testing: Inference) -> dict[int, View]:
@@ -87,7 +88,10 @@ def _scored(
         logits, deltas = model.predicted(_seen(model, view, boxes, testing))
         scores.append(logits.softmax(1)[:, 1:])
         found.append(model.decoded(deltas, boxes))
-    return torch.stack(scores).mean(0), torch.stack(found).mean(0)
+    score, box = torch.stack(scores).mean(0), torch.stack(found).mean(0)
+    if not (torch.isfinite(score).all() and torch.isfinite(box).all()):
+        raise NumericError("the network's scores or boxes are not finite; train again with a smaller --lr")
+    return score, box
 
 
 def _seen(model: DetectorNetwork, views: dict[int, View], boxes: Tensor, testing: Inference) -> Tensor:

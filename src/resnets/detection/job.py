@@ -16,6 +16,7 @@ from ..errors import DataError
 from ..models.device import device_of, moved
 from ..training.distributed import Processes
 from ..training.train import ALONE
+from .backbones import early
 from .detect import detect, tensor_of
 from .objects import Detections, Objects, Scenes
 from .rcnn import DetectorNetwork, Target
@@ -88,12 +89,12 @@ class Detection:
         return self.source.name(index)
 
     def prepare(self, epoch: int) -> None:
-        """Training mode; frozen BN stays as it is, shared layers too where they are fixed."""
+        """Training mode; frozen BN and frozen layers stay as they are, all shared layers where they are fixed."""
         self.model.train()
-        if self.recipe.fixed:
-            for module in self.model.body.shared():
-                module.eval()
-                module.requires_grad_(False)
+        body = self.model.body
+        for module in body.shared() if self.recipe.fixed else early(body, self.recipe.freeze):
+            module.eval()
+            module.requires_grad_(False)
 
     @property
     def micro_batch(self) -> int:
@@ -118,7 +119,7 @@ class Detection:
 
     @torch.inference_mode()
     def _proposed(self, batch: SceneBatch) -> list[Tensor]:
-        """The proposals of the network that was trained to propose."""
+        """The proposals of the network that was trained to propose: as many as learn from, not as many as test."""
         assert self.proposer is not None
         testing, model = self.recipe.testing, self.proposer.eval()
         images = [moved(image, self.device) for image in batch.images]

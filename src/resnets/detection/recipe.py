@@ -56,11 +56,10 @@ class DetectionRecipe:
     scales: shorter sides in training, one of them at random. flip: mirror half of the pictures. difficult: whether
     boxes marked so are learnt. metric: what chooses the best model and is told first, "area" and "voc07" AP at an IoU
     of 0.5 (area under the curve, 11 points), or "coco". val_every: epochs from one test on validation data to the next.
-    weights, origin: the network to start from, a weights file, a
-    run or a model folder; a detector's run or folder is taken whole. learns, fixed, proposals: the steps of alternating
-    training: which losses there are, whether the shared layers stay as they are, and whose RPN proposes. reasons:
-    why what was chosen from the data
-    is what it is.
+    weights, origin: the network to start from, a weights file, a run or a model folder; a detector's run or folder is
+    taken whole. freeze: the first layers, which stay as they are; the papers do not say which. learns, fixed,
+    proposals: the steps of alternating training: which losses there are, whether the shared layers stay as they are, and
+    whose RPN proposes. reasons: why what was chosen from the data is what it is.
     """
 
     name: str
@@ -79,6 +78,7 @@ class DetectionRecipe:
     weights: str = ""
     origin: str = ""
     learns: Literal["all", "rpn", "regions"] = "all"
+    freeze: Literal["none", "stem", "stem+stage1"] = "none"
     fixed: bool = False
     proposals: str = ""
     regions: Regions = field(default_factory=Regions)
@@ -106,13 +106,15 @@ def voc_2015(network: AnyNetwork, data: str) -> DetectionRecipe:
         epochs=0, updates=70_000, batch_size=2, lr=0.001, schedule="steps", milestones=(50_000,),
         weight_decay=5e-4, momentum_form="caffe", channels_last=True,
     )  # fmt: skip
-    return DetectionRecipe("voc-2015", Detector(network, 1), data, metric="voc07", training=training)
+    return DetectionRecipe(
+        "voc-2015", Detector(network, 1), data, metric="voc07", freeze="stem+stage1", training=training
+    )
 
 
 def coco_2015(network: AnyNetwork, data: str) -> DetectionRecipe:
     """He2015 appendix A on COCO, jointly: 16 images, 240k iterations at 0.001 and 80k at 0.0001, four anchor sizes."""
     made = voc_2015(network, data)
-    training = replace(made.training, updates=320_000, batch_size=16, milestones=(240_000,), weight_decay=1e-4)
+    training = replace(made.training, updates=320_000, batch_size=16, milestones=(240_000,))
     detector = replace(made.detector, anchors=COCO_ANCHORS)
     return replace(made, name="coco-2015", detector=detector, metric="coco", training=training)
 
@@ -140,19 +142,31 @@ def pyramid(made: DetectionRecipe) -> DetectionRecipe:
     return replace(made, detector=replace(made.detector, design="FPN", anchors=sides, pooling="align"))
 
 
+# Updates of a step, the one from which the rate is a tenth, and pictures an update: of RPN, and of the regions
+# (arXiv:1506.01497 section 3.3 as py-faster-rcnn has it; he2015 appendix A). A user's own length scales them.
+_STEPS = {
+    "voc-2015": {"rpn": (80_000, 60_000, 1), "regions": (40_000, 30_000, 2)},
+    "coco-2015": {"rpn": (320_000, 240_000, 8), "regions": (320_000, 240_000, 16)},
+}
+
+
 def alternating(made: DetectionRecipe) -> tuple[DetectionRecipe, ...]:
     """The four steps of arXiv:1506.01497 section 3.2 in place of joint training; each goes on from those before.
 
     RPN; Fast R-CNN on its proposals, from the network's own weights again; RPN on the shared layers of step 2, fixed;
     Fast R-CNN's own layers on these. `weights` and `proposals` of a step name the steps before it: "step-2".
     """
-    last = made.training.updates
 
     def step(number: int, learns: Literal["rpn", "regions"], **changes: object) -> DetectionRecipe:
-        share = (3 if learns == "rpn" else 1) / 4  # 80k and 40k iterations, two images of RPN for one of Fast R-CNN
-        updates = max(1, round(last * share / 2)) if last else 0
-        marks = tuple(max(1, round(updates * 3 / 4)) for _ in made.training.milestones)
-        training = replace(made.training, updates=updates, milestones=marks)
+        training = made.training
+        if made.name in _STEPS:
+            usual = RECIPES[made.name](made.network, made.data).training
+            updates, mark, pictures = _STEPS[made.name][learns]
+            part, size = training.updates / usual.updates, training.batch_size / usual.batch_size
+            training = replace(
+                training, updates=max(1, round(part * updates)) if training.updates else 0,
+                milestones=(max(1, round(part * mark)),), batch_size=max(1, round(size * pictures)),
+            )  # fmt: skip
         regions = replace(made.regions, background_from=0.1)
         return replace(
             made, name=f"{made.name}-step-{number}", learns=learns, training=training, regions=regions, **changes
