@@ -55,7 +55,14 @@ class Reproduce(Verb):
         if self.miniature and not any(one.data == "imagenet" or one.task in _EMBEDDED for one in chosen):
             raise UsageError(f"--miniature is for ImageNet and detection; {self.name} takes --budget")
         helpers = self._helpers()
-        told = [self._one(chosen[0], 1)] if self.name != "all" else [self._tried(one, len(chosen)) for one in chosen]
+        try:
+            told = (
+                [self._one(chosen[0], 1)] if self.name != "all" else [self._tried(one, len(chosen)) for one in chosen]
+            )
+        except BaseException:
+            for helper in helpers:
+                helper.terminate()
+            raise
         written = [(one.name, one.title) for one, facts in zip(chosen, told, strict=True) if "skipped" not in facts]
         if any(helper.wait() for helper in helpers):
             raise EnvironmentProblem("a process on another device failed; see its own message")
@@ -140,6 +147,7 @@ def _progress(happening: Any, shown: dict[str, int]) -> str:
     """A line now and then: where a run is, and what it came to."""
     from ..detection.localization_recipe import LocalizationResult
     from ..detection.result import DetectionResult
+    from ..errors import NumericError
     from ..record import Result
     from ..training.train import Step
 
@@ -147,6 +155,8 @@ def _progress(happening: Any, shown: dict[str, int]) -> str:
     name = f"{job.row.label}, seed {job.recipe.seed}"
     if event is None:
         return "" if shown.setdefault(name, -1) == -2 else shown.update({name: -2}) or f"{name}: another process has it"
+    if isinstance(event, NumericError):
+        return f"{name}: diverged, {event}"
     if isinstance(event, Result | DetectionResult | LocalizationResult):
         return f"{name}: {event}"
     if isinstance(event, Step) and event.update - shown.get(name, 0) >= max(

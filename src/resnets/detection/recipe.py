@@ -58,8 +58,8 @@ class DetectionRecipe:
     of 0.5 (area under the curve, 11 points), or "coco". val_every: epochs from one test on validation data to the next.
     weights, origin: the network to start from, a weights file, a run or a model folder; a detector's run or folder is
     taken whole. freeze: the first layers, which stay as they are; the papers do not say which. learns, fixed,
-    proposals: the steps of alternating training: which losses there are, whether the shared layers stay as they are, and
-    whose RPN proposes. reasons: why what was chosen from the data is what it is.
+    proposals: the steps of alternating training: which losses there are, whether the shared layers stay as they are,
+    and whose RPN proposes. reasons: why what was chosen from the data is what it is.
     """
 
     name: str

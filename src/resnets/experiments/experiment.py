@@ -19,7 +19,8 @@ class Row:
     published: errors in percent by name: "top1", "top5". others: what other implementations report, by
     source. network "": only published, not run. changes: fields of the recipe; unit: of the network's unit. protocol:
     of the test. members: labels of the rows whose models are averaged, in place of a run of its own. failed: the paper
-    calls it a failure ("fail": error above 20 %).
+    calls it a failure ("fail": error above 20 %). means: published means where `published` is the best of several runs;
+    ours is set against them. band: in place of the experiment's. apart: why the published figure is of another kind.
     """
 
     label: str
@@ -34,6 +35,9 @@ class Row:
     members: tuple[str, ...] = ()
     failed: bool = False
     note: str = ""
+    means: Mapping[str, float] = field(default_factory=dict)
+    band: float = 0.0
+    apart: str = ""
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,10 @@
 """A miniature of ImageNet in its real layout: a handful of photographs, the same for training and validation."""
 
 import re
-import shutil
 from pathlib import Path
 
 from ..errors import DataError, UsageError, safe_text
+from ..files import write_file
 
 _NAME = re.compile(r"(n\d{8})_.*\.jpe?g", re.IGNORECASE)
 
@@ -26,7 +26,6 @@ def miniature(photographs: Path, out: Path) -> Path:
     for part in ("train", "val"):
         for path, name in found:
             place = out / part / name / path.name
-            place.parent.mkdir(parents=True, exist_ok=True)
             if not place.exists():
-                shutil.copyfile(path, place)
+                write_file(place, path.read_bytes())
     return out

@@ -31,6 +31,7 @@ def _study(found: Sequence[Any], out: Path) -> list[Part]:
         )
         for label, value in values.items()
     ]
+    notes = dict.fromkeys(f"{label}: {value.note}" for label, value in values.items() if value.note)
     part = shares(log_paths(54))
     effective, wide = fact("veit.effective"), fact("veit.share_19_35")
     counted = (
@@ -38,7 +39,7 @@ def _study(found: Sequence[Any], out: Path) -> list[Part]:
         f"{effective['share_percent']} %), those of 19 to 35 units {100 * sum(part[19:36]):.2f} % "
         f"(exactly {wide['exact_percent']} %)."
     )
-    return [Part("Paths", (head, *lines), picture(values), (counted, *left_out))]
+    return [Part("Paths", (head, *lines), picture(values), (counted, *notes, *left_out))]
 
 
 EXPERIMENT = Experiment(

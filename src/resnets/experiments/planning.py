@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..analysis.complexity import complexity
-from ..data.cifar import find_cifar
+from ..data.cifar import find_cifar, read_cifar
 from ..data.course import batches_per_epoch
 from ..data.datasets import Holdout, open_dataset
 from ..errors import DataError, UsageError, safe_text
@@ -29,19 +29,23 @@ _MINIATURE = {"updates": 20, "batch_size": 8}  # a run of a miniature
 
 @dataclass(frozen=True)
 class Job:
-    """One run: a row, a seed, its recipe (of any task), the updates of the whole protocol, and about how long it is."""
+    """One run: a row, a seed, its recipe (of any task), the updates of the whole protocol, and about how long it is.
+
+    pictures: the fingerprint of what trains it, where folders of one name may hold other pictures.
+    """
 
     row: Row
     recipe: Any
     whole: int
     seconds: float
+    pictures: str = ""
 
     @property
     def folder(self) -> str:
         """The name of its run: the same run of any experiment has the same one."""
         facts = json.loads(json.dumps(as_json(self.recipe)))
-        facts |= {"seed": 0, "reasons": [], "data": Path(self.recipe.data).name}
-        facts["training"] |= {"precision": "", "kernels": ""}
+        facts |= {"seed": 0, "reasons": [], "data": Path(self.recipe.data).name, "pictures": self.pictures}
+        facts["training"] |= {"kernels": ""}
         digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:10]
         name = f"{name_of(self.recipe.network)}-{Path(self.recipe.data).name}-{self.recipe.training.updates}"
         return f"{safe_text(name)}-{digest}/seed-{self.recipe.seed}"
@@ -94,7 +98,7 @@ def schedule(experiment: Experiment, wish: Wish, known: Callable[[Recipe], float
     recipes, costly = _affordable(recipes, wish.budget, per)
     total = seeds * per * sum(_cost(recipe) for _, recipe in recipes)
     updates = wish.updates or (_MINIATURE["updates"] if wish.miniature else 0)
-    if wish.budget is not None:
+    if wish.budget is not None and not wish.updates:
         updates = int(_USED * wish.budget / total)
         if updates < 1:
             raise UsageError(
@@ -106,7 +110,8 @@ def schedule(experiment: Experiment, wish: Wish, known: Callable[[Recipe], float
         for row, recipe in sorted(recipes, key=lambda pair: _cost(pair[1])):
             whole = _length(recipe)
             made = _shortened(change(recipe, seed=recipe.seed + seed), whole, min(updates or whole, whole))
-            jobs.append(Job(row, made, whole, per * _cost(made) * made.training.updates))
+            pictures = _counts(made.data, holdout(made))[2]
+            jobs.append(Job(row, made, whole, per * _cost(made) * made.training.updates, pictures))
     return Schedule(experiment, tuple(jobs), left_out | costly, tuple(_reasons(jobs, wish, experiment, seeds)))
 
 
@@ -123,10 +128,10 @@ def _recipe(experiment: Experiment, row: Row, wish: Wish) -> Recipe:
 
 
 @cache
-def _counts(data: str, rule: Holdout) -> tuple[int, int]:
-    """Images for training, and for testing."""
+def _counts(data: str, rule: Holdout) -> tuple[int, int, str]:
+    """Images for training, and for testing; the fingerprint of the former."""
     dataset = open_dataset(data, rule)
-    return len(dataset.train), len(dataset.test or dataset.val or dataset.train)
+    return len(dataset.train), len(dataset.test or dataset.val or dataset.train), dataset.train.fingerprint()
 
 
 def _with_data(
@@ -206,6 +211,8 @@ def _reasons(jobs: Sequence[Job], wish: Wish, experiment: Experiment, seeds: int
         found.append(f"{updates:,} of {first.whole:,} updates")
     if wish.data and not is_papers(wish.data, experiment.data) and not wish.miniature:
         found.append(f"{safe_text(Path(wish.data).name)} in place of {experiment.data}")
+    if first.recipe.training.precision == "auto" and not found:
+        found.append("in bf16 where that is faster, the paper's own in fp32")
     if seeds < experiment.seeds:
         found.append(f"{seeds} of {experiment.seeds} seeds")
     return found
@@ -217,4 +224,5 @@ def is_papers(data: str, name: str) -> bool:
         return data == name
     if name == "imagenet":
         return _counts(data, Holdout())[0] == _IMAGENET
-    return find_cifar(Path(data)) is not None
+    place = find_cifar(Path(data))
+    return place is not None and read_cifar(place).name == name

@@ -7,39 +7,46 @@ from pathlib import Path
 from typing import Any
 
 from ..api import followed
-from ..errors import LockHeld
-from ..files import Log
+from ..errors import LockHeld, NumericError
+from ..files import Log, write_file
 from ..record import Result, read_result
 from ..testing import evaluate
 from .experiment import Row
 from .planning import Job, Schedule
 
+DIVERGED = "diverged.txt"
 _POLL = 2.0  # seconds between looks at a run that another process has
 _TOP5 = 20  # classes from which on the top-5 error says something
 
 
 @dataclass(frozen=True)
 class Happening:
-    """An event of a run; None as event: another process has the run, and this one waits for it."""
+    """An event of a run, or the error that it ended with; None: another process has the run, and this one waits."""
 
     job: Job
     event: Any
 
 
 def run(schedule: Schedule, out: Path, workers: int | None = None) -> Iterator[Happening]:
-    """Every run of SCHEDULE below OUT that has no result yet; what another process works on is left to it."""
+    """Every run of SCHEDULE below OUT that has no result yet; what another process works on is left to it.
+
+    A run that diverges is marked so in its folder, and not tried again.
+    """
     waiting = list(schedule.jobs)
     while waiting:
         held = list[Job]()
         for job in waiting:
             folder = out / job.folder
-            if (folder / "result.json").exists():
+            if (folder / "result.json").exists() or (folder / DIVERGED).exists():
                 continue
             try:
                 for event in followed(job.recipe, folder, workers):
                     yield Happening(job, event)
             except LockHeld:
                 held.append(job)
+            except NumericError as error:  # some rows of the papers fail; the others are to be seen
+                write_file(folder / DIVERGED, f"{error}\n".encode())
+                yield Happening(job, error)
         waiting = held
         if waiting:
             yield Happening(waiting[0], None)
@@ -51,7 +58,7 @@ class Outcome:
     """What the runs of a row came to: errors in percent, one per run; `updates` of `whole`.
 
     training: errors of the last epoch. losses: means over the last tenth of the updates, in nats. test_seconds: of
-    one picture, where a detector's test tells.
+    one picture, where a detector's test tells. diverged: why a run ended without a result.
     """
 
     row: Row
@@ -63,6 +70,7 @@ class Outcome:
     whole: int = 0
     seconds: float = 0.0
     test_seconds: float | None = None
+    diverged: str = ""
 
 
 def outcomes(schedule: Schedule, out: Path) -> list[Outcome]:
@@ -72,6 +80,8 @@ def outcomes(schedule: Schedule, out: Path) -> list[Outcome]:
         result, outcome = read_result(out / job.folder), found[job.row.label]
         if result:
             _take(outcome, job, result, out)
+        elif (note := out / job.folder / DIVERGED).exists():
+            outcome.diverged = note.read_text().strip()
     for outcome in found.values():
         if outcome.row.members and all(found[label].runs for label in outcome.row.members):
             _together(outcome, [found[label] for label in outcome.row.members], schedule.jobs[0].recipe.data, out)

@@ -50,9 +50,11 @@ def remembered(out: Path) -> Callable[[Recipe], float]:
             path.parent.mkdir(parents=True, exist_ok=True)
             own = path.with_name(f"{path.name}.{os.getpid()}")
             own.write_text(repr(found))
-            with suppress(FileExistsError):  # another process was faster: its number holds for both
+            with suppress(OSError):  # another process was faster: its number holds for both; or a disk without links
                 path.hardlink_to(own)
-            own.unlink()
+            if not path.exists():
+                own.replace(path)
+            own.unlink(missing_ok=True)
         return float(path.read_text())
 
     return known

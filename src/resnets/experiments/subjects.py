@@ -9,6 +9,7 @@ from typing import Any
 from .. import bundle
 from ..analysis.sample import drawn
 from ..errors import DataError
+from ..recipe import Recipe
 from ..record import model_folder, read_recipe, read_result
 from ..start import opened
 from ..testing import ForeignModel, Test, prepared
@@ -46,9 +47,14 @@ def runs_of(found: Sequence[Outcome]) -> list[tuple[str, Path]]:
 
 
 def finished(out: Path) -> list[tuple[str, Path]]:
-    """Every run with the first seed below OUT that has a result."""
-    results = [(run, read_result(run)) for run in sorted(out.glob("*/seed-0"))]
-    return [(f"{result.network}, {result.updates:,} updates", run) for run, result in results if result]
+    """Every classifier's run with the first seed below OUT that has a result, each under a label of its own."""
+    found = dict[str, Path]()
+    for run in sorted(out.glob("*/seed-0")):
+        if not isinstance(read_recipe(run, object), Recipe) or not (result := read_result(run)):
+            continue
+        label = f"{result.network} on {Path(result.data).name}, {result.updates:,} updates"
+        found[f"{label} ({run.parent.name[-10:]})" if label in found else label] = run
+    return list(found.items())
 
 
 def _of_run(label: str, run: Path, images: int) -> Subject:

@@ -15,7 +15,7 @@ _OURS = Row(
     published={"top5": table("he2015.T5")["rows"][-1]["top5"]},
     protocol="multi-scale",
     members=(*_MEMBERS, _SECOND.label),
-    note="published on the test server; here on the validation images",
+    apart="published on the test server, here on the validation images",
 )
 EXPERIMENT = Experiment(
     "table-5",

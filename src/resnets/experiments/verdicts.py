@@ -70,17 +70,19 @@ def verdict(schedule: Schedule, outcome: Outcome, name: str) -> str:
     row, errors = outcome.row, outcome.figures.get(name, [])
     if not errors and outcome.figures:
         return "no such figure on this data"
+    if not errors and outcome.diverged:
+        return f"{'fails, as published' if row.failed else 'diverged'}: {outcome.diverged}"
     if not errors:
         reason = schedule.left_out.get(row.label)
         return f"not run: {reason}" if reason else "published only" if not (row.network or row.members) else "not run"
-    if schedule.reasons:
-        return f"not comparable: {'; '.join(schedule.reasons)}"
-    mean, band = sum(errors) / len(errors), schedule.experiment.band
+    if reasons := [*schedule.reasons, *filter(None, [row.apart])]:
+        return f"not comparable: {'; '.join(reasons)}"
+    mean, band = sum(errors) / len(errors), row.band or schedule.experiment.band
     if row.failed and name not in row.published:
         return "fails, as published" if mean > _FAILED else "does not fail here"
     if name not in row.published:
         return "no published figure"
-    distance = (mean - row.published[name]) * (-1 if schedule.experiment.higher else 1)
+    distance = (mean - row.means.get(name, row.published[name])) * (-1 if schedule.experiment.higher else 1)
     if abs(distance) <= band:
         return f"within the band of {band:g} points"
     return f"better by {-distance:.2f}" if distance < 0 else f"short by {distance:.2f}"
