@@ -6,14 +6,17 @@ from .published import lookup, table
 
 def _row(row: dict[str, object]) -> Row:
     own, layers = row["model"] == "ResNet", row.get("layers", "")
-    others = lookup("akamaster.cifar", "model", f"ResNet{layers}") | lookup("gcr.cifar", "model", f"ResNet{layers}")
-    spread = f"best of {row['runs']}; {row['mean']} ± {row['std']}" if "runs" in row else ""
+    others = lookup("akamaster.cifar", "model", f"ResNet{layers}")
+    for kind in ("", " (lr 0.001 for 400 iterations)"):  # that of 110 layers
+        others |= lookup("gcr.cifar", "model", f"ResNet{layers}{kind}")
+    spread = f"best of {row.get('runs', 'several')}; mean {row['mean']} ± {row['std']}" if "mean" in row else ""
+    told = filter(None, (f"{row['params']} parameters" if "params" in row else "", spread))
     return Row(
         f"{row['model']} {layers}".strip(),
         f"cifar_resnet{layers}" if own else "",
         {"top1": float(str(row["error"]))},
         others if own else {},
-        note=spread,
+        note="; ".join(told),
         means={"top1": float(str(row["mean"]))} if "mean" in row else {},
     )
 
