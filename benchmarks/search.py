@@ -9,6 +9,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from resnets.errors import ResnetsError
 from resnets.plan import plan
 from resnets.record import read_result
 from resnets.run import execute
@@ -47,7 +48,10 @@ def main() -> None:
     for name in given.names or ROWS:
         folder = given.out / f"{given.epochs}-{name.replace(' ', '-').replace(',', '')}"
         recipe = plan("cifar10", **{"val": 0.1, "epochs": given.epochs, "watch_test": False, **ROWS[name]})
-        done = read_result(folder) or execute(recipe, folder)
+        try:
+            done = read_result(folder) or execute(recipe, folder)
+        except ResnetsError as error:
+            parser.exit(error.exit_code, f"benchmarks.search: {error}\n")
         kept = done.val_error if done.val_error is not None else float("nan")
         print(f"| {name} | {kept:.2f} % | {done.images_per_second:.0f} |", flush=True)
 
