@@ -21,8 +21,8 @@ _PAGE = """# How cost grows
 Seconds and memory of one call against depth, batch, pixels, images and processes, from `python -m benchmarks P15`
 (medians of its rounds, all in fp32, prediction by PyTorch as it is; memory is what the call adds to the process, or to
 all of several together). The record with every round and its machine stand under each table; the machines differ.
-"Linear" means an exponent of at most 1.1, a bar of our own. Of the growth with depth a part is none: 1202 layers are 60
-times 20, but 70 times its multiply-adds, since stem and strided layers weigh less in a deep network.
+"Linear" means an exponent of at most 1.1, a bar of our own. A part of the growth with depth is the network's own: 1202
+layers are 60 times 20, and 70 times its multiply-adds, since stem and strided layers weigh less in a deep network.
 Made by `python -m benchmarks.growth`.
 
 ![seconds and memory against depth, batch, pixels, images and processes](growth.svg)

@@ -87,7 +87,11 @@ def test_a_budget_gives_every_row_the_same_updates_and_moves_the_drops():
     job = found.jobs[0]
     assert job.recipe.training.milestones == (round(updates / 2), round(0.75 * updates))
     assert [job.row.label for job in found.jobs] == ["plain-20", "plain-56"]
-    assert found.reasons == (f"{updates:,} of 64,000 updates", "digits in place of cifar10")
+    assert found.reasons == (
+        f"{updates:,} of 64,000 updates",
+        "digits in place of cifar10",
+        "in bf16 where that is faster, the paper's own in fp32",
+    )
 
 
 def test_without_a_budget_it_is_the_paper_s_protocol():
@@ -187,11 +191,29 @@ def test_a_folder_of_the_same_name_is_another_run(tmp_path):
     assert folders[0] != folders[1]
 
 
-def test_bf16_for_the_whole_length_is_said(monkeypatch):
-    planned = schedule(replace(SMALL, rows=SMALL.rows[:1]), Wish(updates=10**6), speed)
-    assert "in bf16 where that is faster" in "; ".join(planned.reasons)
-    exact = schedule(replace(SMALL, rows=SMALL.rows[:1]), Wish(), speed)
-    assert planned.jobs[0].folder != exact.jobs[0].folder or exact.jobs[0].recipe.training.precision == "auto"
+def test_bf16_for_the_whole_length_is_said_and_is_a_run_of_its_own():
+    one = replace(SMALL, rows=SMALL.rows[:1], recipe="cifar-2015")
+    exact, fast = (schedule(one, wish, speed) for wish in (Wish(), Wish(updates=10**6)))
+    assert exact.jobs[0].recipe.training.updates == fast.jobs[0].recipe.training.updates
+    assert not any("bf16" in reason for reason in exact.reasons)
+    assert any("bf16" in reason for reason in fast.reasons)
+    assert exact.jobs[0].folder != fast.jobs[0].folder
+
+
+def test_one_seed_of_two_that_diverged_is_not_hidden():
+    row = Row("x", "n", {"top1": 8.75})
+    planned = planning.Schedule(replace(SMALL, rows=(row,)), (), {}, ())
+    outcome = running.Outcome(row, figures={"top1": [8.7]}, diverged="the loss is nan")
+    assert verdicts.verdict(planned, outcome, "top1").endswith("; another of its runs diverged")
+
+
+def test_another_cifar_is_not_the_papers(tmp_path):
+    for name, files in (("cifar-100-binary", ("train.bin", "test.bin", "fine_label_names.txt")),):
+        (tmp_path / name).mkdir()
+        for file in files:
+            (tmp_path / name / file).write_bytes(b"")
+    assert planning.is_papers(str(tmp_path), "cifar100")
+    assert not planning.is_papers(str(tmp_path), "cifar10")
 
 
 def test_updates_stand_over_a_budget():

@@ -80,8 +80,7 @@ class Predict(ModelSource):
             errors = sum(1 for row in rows if row["error"])
             if table:
                 table.flush()
-                with mmap.mmap(table.fileno(), 0, access=mmap.ACCESS_READ) as whole, memoryview(whole) as view:
-                    write_file(Path(self.csv), view)
+                write_file(Path(self.csv), memoryview(mmap.mmap(table.fileno(), 0, access=mmap.ACCESS_READ)))
                 if not self.json:
                     console().print(f"{len(names)} rows, {errors} of them errors, in {shown(self.csv)}")
         return 3 if errors == len(names) else 0

@@ -82,6 +82,12 @@ def find_cifar(folder: Path) -> Path | None:
     return found[1] if found else None
 
 
+def cifar_called(folder: Path) -> str:
+    """The name of the set that `find_cifar` finds, cifar10 or cifar100; "" where there is none."""
+    found = _locate(folder)
+    return found[0].name if found else ""
+
+
 def read_cifar(folder: Path) -> Cifar:
     """The data set in FOLDER or a child of it. Raises DataError for what is missing, damaged or hostile."""
     found = _locate(folder)

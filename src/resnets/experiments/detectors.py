@@ -17,7 +17,7 @@ from ..families import network as network_called
 from ..record import read_result
 from .experiment import DetectorRow, Experiment
 from .planning import Job, Schedule, Wish
-from .running import Outcome
+from .running import Outcome, diverged
 from .speed import speed
 
 _USED = 0.6  # of a budget that updates may take; the rest is for tests
@@ -128,6 +128,7 @@ def outcomes(planned: Schedule, out: Path) -> list[Outcome]:
         trained = [jobs[name] for name in (row.members or ((row.of or label),)) if name in jobs]
         results = [read_result(out / job.folder, DetectionResult) for job in trained]
         done = [result for result in results if result]
+        outcome.diverged = next(filter(None, (diverged(job, out) for job in trained)), "")
         if not done or len(done) < len(row.members):
             continue
         outcome.runs, outcome.seconds = [result.path for result in done], sum(result.seconds for result in done)

@@ -17,7 +17,7 @@ from ..recipe import as_json
 from ..record import read_result
 from .experiment import Experiment, LocalizationRow
 from .planning import Job, Schedule, Wish
-from .running import Outcome
+from .running import Outcome, diverged
 from .speed import speed
 
 _USED = 0.5  # of a budget that updates may take; the rest is for tests
@@ -96,6 +96,7 @@ def outcomes(planned: Schedule, out: Path) -> list[Outcome]:
         jobs = [job for job in planned.jobs if job.recipe.network == network_of(row)]
         results = [read_result(out / job.folder, LocalizationResult) for job in jobs]
         done = [result for result in results if result]
+        outcome.diverged = next(filter(None, (diverged(job, out) for job in jobs)), "")
         if len(done) < max(len(jobs), 1):
             continue
         named = {name: figure for result in done for name, figure in result.figures.items()}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..analysis.complexity import complexity
-from ..data.cifar import find_cifar, read_cifar
+from ..data.cifar import cifar_called
 from ..data.course import batches_per_epoch
 from ..data.datasets import Holdout, open_dataset
 from ..errors import DataError, UsageError, safe_text
@@ -211,7 +211,7 @@ def _reasons(jobs: Sequence[Job], wish: Wish, experiment: Experiment, seeds: int
         found.append(f"{updates:,} of {first.whole:,} updates")
     if wish.data and not is_papers(wish.data, experiment.data) and not wish.miniature:
         found.append(f"{safe_text(Path(wish.data).name)} in place of {experiment.data}")
-    if first.recipe.training.precision == "auto" and not found:
+    if first.recipe.training.precision == "auto":
         found.append("in bf16 where that is faster, the paper's own in fp32")
     if seeds < experiment.seeds:
         found.append(f"{seeds} of {experiment.seeds} seeds")
@@ -224,5 +224,4 @@ def is_papers(data: str, name: str) -> bool:
         return data == name
     if name == "imagenet":
         return _counts(data, Holdout())[0] == _IMAGENET
-    place = find_cifar(Path(data))
-    return place is not None and read_cifar(place).name == name
+    return cifar_called(Path(data)) == name

@@ -58,7 +58,7 @@ class Outcome:
     """What the runs of a row came to: errors in percent, one per run; `updates` of `whole`.
 
     training: errors of the last epoch. losses: means over the last tenth of the updates, in nats. test_seconds: of
-    one picture, where a detector's test tells. diverged: why a run ended without a result.
+    one picture, where a detector's test tells. diverged: why one of its runs ended without a result.
     """
 
     row: Row
@@ -80,12 +80,17 @@ def outcomes(schedule: Schedule, out: Path) -> list[Outcome]:
         result, outcome = read_result(out / job.folder), found[job.row.label]
         if result:
             _take(outcome, job, result, out)
-        elif (note := out / job.folder / DIVERGED).exists():
-            outcome.diverged = note.read_text().strip()
+        outcome.diverged = outcome.diverged or diverged(job, out)
     for outcome in found.values():
         if outcome.row.members and all(found[label].runs for label in outcome.row.members):
             _together(outcome, [found[label] for label in outcome.row.members], schedule.jobs[0].recipe.data, out)
     return list(found.values())
+
+
+def diverged(job: Job, out: Path) -> str:
+    """Why the run of JOB below OUT ended without a result; "" where it did not."""
+    note = out / job.folder / DIVERGED
+    return note.read_text().strip() if note.exists() else ""
 
 
 def _take(outcome: Outcome, job: Job, result: Result, out: Path) -> None:

@@ -67,6 +67,11 @@ def ours(errors: list[float]) -> str:
 
 def verdict(schedule: Schedule, outcome: Outcome, name: str) -> str:
     """What a figure comes to: within the band, better, short, not comparable because …, or not run."""
+    found = _verdict(schedule, outcome, name)
+    return f"{found}; another of its runs diverged" if outcome.diverged and outcome.figures.get(name) else found
+
+
+def _verdict(schedule: Schedule, outcome: Outcome, name: str) -> str:
     row, errors = outcome.row, outcome.figures.get(name, [])
     if not errors and outcome.figures:
         return "no such figure on this data"
