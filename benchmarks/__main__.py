@@ -60,7 +60,7 @@ def chosen(goals: list[str], quick: bool, only: str = "") -> list[Case]:
             raise UsageError(f"{goal} is not measured here: {NOT_MEASURED[goal][-1]}; choose another goal")
         if goal not in known:
             raise unknown("goal", goal, known)
-    cases = [case.only(set(goals) or known) for case in CASES if case.quick is not None or not quick]
+    cases = [case.only(set(goals) or known, quick) for case in CASES if case.quick is not None or not quick]
     found = [case for case in (case.settled(quick) for case in cases if case.comparisons) if only in case.title]
     if not found:
         raise UsageError(f"no case of {', '.join(goals) or 'any goal'} has '{only}' in its title; see --list")
@@ -87,10 +87,10 @@ def _run(cases: list[Case], asked: argparse.Namespace) -> None:
     for case in cases:
         found.append(run(case, rounds, not asked.quick))
         print(told(found[-1], record["versions"]), flush=True)
-        record["probes"] = [record["probes"][0], probe()]
-        if out:
-            write_json(out, record)  # after every case: what is measured is kept
-    print(record["probes"][-1], *([f"kept in {out}"] if out else []), sep="\n")
+        if out:  # after every case: what is measured is kept
+            record["probes"] = [record["probes"][0], probe()]
+            write_json(out, record)
+    print(*(record["probes"][1:] or [probe()]), *([f"kept in {out}"] if out else []), sep="\n")
 
 
 def told(case: dict[str, Any], versions: dict[str, str]) -> str:

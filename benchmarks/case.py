@@ -5,6 +5,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+QUICK = 0.5  # seconds of a round of a quick run, at most
+
 
 @dataclass(frozen=True)
 class Arm:
@@ -42,7 +44,8 @@ class Case:
 
     title: may name options of the first arm in braces. amount: units that a call works on, or the option that tells.
     cores: that an arm may use, 0 for all. seconds: a round repeats the call until so many have passed. quick: options
-    of a quick run, None where it leaves the case out. needs: free bytes, below which the options `smaller` hold.
+    of a quick run, which leaves out what has no bar; None where it leaves the case out. needs: free bytes, below which
+    the options `smaller` hold.
     """
 
     title: str
@@ -62,9 +65,9 @@ class Case:
         """The name of the arm that stands twice."""
         return next(iter(self.arms))
 
-    def only(self, goals: set[str]) -> "Case":
-        """The case without what other GOALS compare."""
-        kept = tuple(comparison for comparison in self.comparisons if comparison.goal in goals)
+    def only(self, goals: set[str], judged: bool = False) -> "Case":
+        """The case without what other GOALS compare, and if JUDGED without what has no bar."""
+        kept = tuple(c for c in self.comparisons if c.goal in goals and not (judged and c.bar is None))
         names = {self.first, *(name for each in kept for name in (each.ours, *each.peers))}
         return replace(self, comparisons=kept, arms={n: arm for n, arm in self.arms.items() if n in names})
 
@@ -74,7 +77,8 @@ class Case:
         arms = {name: arm.having(options) for name, arm in self.arms.items()}
         told = arms[self.first].options
         amount = told[self.amount] if isinstance(self.amount, str) else self.amount
-        return replace(self, arms=arms, title=self.title.format(**told), amount=amount)
+        seconds = min(self.seconds, QUICK) if quick else self.seconds
+        return replace(self, arms=arms, title=self.title.format(**told), amount=amount, seconds=seconds)
 
 
 def free_memory() -> int:

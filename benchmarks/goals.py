@@ -129,7 +129,7 @@ CASES = (
             Comparison("P8", "ours bf16", (_KEPT,), "time", 1.35),
         ),
         amount="batch",
-        quick={"batch": 8},
+        quick={"layers": 110, "batch": 32},
         needs=18 << 30,
         smaller={"batch": 32},
     ),

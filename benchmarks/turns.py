@@ -78,4 +78,6 @@ def _measured(case: Case, arms: dict[str, Arm], rounds: int) -> dict[str, dict[s
                     found[name] |= answer
                 else:
                     found[name]["rounds"].append(answer)
+        for pipe in pipes.values():  # their processes end at the same time
+            pipe.close()
     return found

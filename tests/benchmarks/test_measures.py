@@ -164,7 +164,7 @@ def test_goals():
     [case] = chosen(["P7"], quick=False)
     assert listing([case]).startswith("P7: CIFAR-10 crops")
     bf16 = chosen(["P4"], quick=True)[0]
-    assert list(bf16.arms) == ["torchvision eager", "OpenVINO bf16", "ours bf16"]
+    assert list(bf16.arms) == ["torchvision eager", "ours bf16"]  # a quick run leaves out what has no bar
 
 
 @pytest.mark.parametrize(("goal", "said"), [("P9", "no GPU"), ("P77", "P77")])
