@@ -22,8 +22,9 @@ def _study(found: Sequence[Any], out: Path) -> list[Part]:
         for label, value in values.items()
         for row in value.shuffled
     ]
-    told = ("Only units of the same stage change places, and none that changes the size; errors in percent.",)
-    return [Part("Units in another order", (head, *lines), picture(values), told)]
+    told = ["Only units of the same stage change places, and none that changes the size; errors in percent."]
+    told += [f"{label}: no stage has two such units." for label, value in values.items() if not value.shuffled]
+    return [Part("Units in another order", (head, *lines), picture(values), tuple(told))]
 
 
 EXPERIMENT = Experiment(

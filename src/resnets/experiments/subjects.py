@@ -50,6 +50,8 @@ def finished(out: Path) -> list[tuple[str, Path]]:
     """Every classifier's run with the first seed below OUT that has a result, each under a label of its own."""
     found = dict[str, Path]()
     for run in sorted(out.glob("*/seed-0")):
+        if not (run / "recipe.json").is_file():  # a localizer's, whose three steps are runs inside
+            continue
         if not isinstance(read_recipe(run, object), Recipe) or not (result := read_result(run)):
             continue
         label = f"{result.network} on {Path(result.data).name}, {result.updates:,} updates"
