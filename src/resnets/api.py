@@ -3,19 +3,23 @@
 import itertools
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from . import bundle, files
 from .analysis import lr
 from .bundle import Classifier
 from .classification import Classification
+from .data.datasets import Dataset
 from .detection.result import DetectionResult
 from .errors import EnvironmentProblem, NumericError, UsageError, safe_text
 from .families import name_of
+from .models.device import CPU, device_called
 from .plan import plan
 from .recipe import Recipe, change
 from .record import Result, Seeds, model_folder, read_recipe, resolve
@@ -26,10 +30,11 @@ from .run import Event, events
 from .start import Machine, fit_network, helpful_workers, new_state, opened, preprocessing_of, settled, threads
 from .testing import ForeignModel, Tested, ensembles, evaluate
 from .training.distributed import processes
+from .training.train import State
 from .training.train import train as train_steps
 
 __all__ = [
-    "ForeignModel", "Tested", "ensembles", "evaluate", "learning_rates", "load", "plan", "resume", "resumed",
+    "ForeignModel", "Tested", "ensembles", "evaluate", "learning_rates", "load", "moments", "plan", "resume", "resumed",
     "run_folder", "seeded", "train",
 ]  # fmt: skip
 _DIVERGED = 4  # times the smallest loss
@@ -149,12 +154,9 @@ def learning_rates(
     choices: as `train` takes them. Nothing is kept.
     """
     recipe = plan(str(data), **choices)
-    dataset = opened(recipe)
     flat = {"schedule": "constant", "warmup": "none", "updates": updates, "ema": 0.0, "precision": "fp32"}
-    trial = fit_network(change(recipe, **flat), dataset)
-    state, _ = new_state(trial, len(dataset.train), fresh=True)
-    seen = preprocessing_of(trial, dataset)
-    job = Classification(state.model, trial, dataset.train, seen, dataset.classes, helpful_workers(dataset.train))
+    job, state = _begun(change(recipe, **flat), opened(recipe), CPU)
+    trial = job.recipe
     rates, losses = lr.rates(*span, updates), list[float]()
     state.schedule.training = replace(trial.training, lr=rates[0])
     with threads(trial), suppress(NumericError):
@@ -167,6 +169,46 @@ def learning_rates(
         raise NumericError(f"the loss diverged after {len(losses)} updates; give a smaller --low than {span[0]:g}")
     tried = rates[: len(losses)]
     return LearningRates(tried, losses, lr.suggest(tried, losses), recipe.training.lr)
+
+
+@dataclass(frozen=True, eq=False)
+class Moment:
+    """A training after so many updates: its job with the model, and the name of its data."""
+
+    update: int
+    job: Classification
+    data: str
+
+
+def moments(data: str, at: Sequence[int] = (0,), *, device: str = "auto", **choices: Any) -> Iterator[Moment]:
+    """The model of a training on DATA after each of the updates AT, 0 before the first, in fp32.
+
+    choices: as `train` takes them. Nothing is kept, and what looks at the model leaves it as it was. Raises UsageError
+    where AT is below 0 or beyond the recipe's end, NumericError where the loss diverges.
+    """
+    if not at or min(at) < 0:
+        raise UsageError("at takes numbers of updates, 0 or more")
+    recipe = change(plan(str(data), **choices), precision="fp32")
+    dataset, waiting = opened(recipe), sorted(set(at))
+    job, state = _begun(recipe, dataset, device_called(device))
+    if waiting[-1] > state.schedule.total:
+        raise UsageError(f"the recipe ends after {state.schedule.total:,} updates; {waiting[-1]:,} are too many")
+    if waiting[:1] == [0]:
+        yield Moment(waiting.pop(0), job, dataset.name)
+    with threads(job.recipe):
+        for step in train_steps(job, state) if waiting else ():
+            if step.update == waiting[0]:
+                yield Moment(waiting.pop(0), job, dataset.name)
+            if not waiting:
+                return
+
+
+def _begun(recipe: Recipe, dataset: Dataset, device: torch.device) -> tuple[Classification, State]:
+    """The job of RECIPE on DATASET, and its state before the first update."""
+    recipe = fit_network(recipe, dataset)
+    state, _ = new_state(recipe, len(dataset.train), fresh=True, device=device)
+    seen, helpers = preprocessing_of(recipe, dataset), helpful_workers(dataset.train)
+    return Classification(state.model, recipe, dataset.train, seen, dataset.classes, helpers), state
 
 
 def load(model: str | Path | ForeignModel, device: str = "auto") -> Classifier:

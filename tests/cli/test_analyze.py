@@ -64,6 +64,24 @@ def test_first_weights_by_name(call):
     assert models[0]["part"] == "train"
 
 
+def test_gradients_along_a_training(call, monkeypatch):
+    """By updates asked for, in their order; the first is that of the first weights, and looking changes nothing."""
+    command = ("analyze", "gradients", "cifar_resnet8", "digits", "--images", 30, "--json", "--at")
+    code, out, err = call(*command, 2, 0, 1)
+    assert code == 0, err
+    models = json.loads(out)["models"]
+    assert [row["model"] for row in models] == [f"cifar_resnet8, update {n}" for n in range(3)]
+    assert [row["update"] for row in models] == [0, 1, 2]
+    gradients = [[layer["gradient"] for layer in row["layers"]] for row in models]
+    assert gradients[0] != gradients[1] != gradients[2]
+    assert json.loads(call(*command, 2)[1])["models"][0]["layers"] == models[2]["layers"]
+    assert json.loads(call(*command[:-1])[1])["models"][0]["layers"] == models[0]["layers"]
+    assert call(*command, -1)[::2] == (2, "resnets: at takes numbers of updates, 0 or more\n")
+    code, _, err = call(*command, 1, 10**6)
+    assert code == 2
+    assert "1,000,000 are too many" in err
+
+
 def test_complexity_needs_no_data(call, folder):
     code, out, err = call("analyze", "complexity", "cifar_resnet20", folder, "--images", 1, "--out", "c.svg", "--json")
     assert code == 0, err

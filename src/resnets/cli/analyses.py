@@ -105,7 +105,7 @@ def _views(verb: "Analyze", kind: Kind) -> Iterator[View]:
         if not kind.images:
             yield _value(model)
         elif kind.fresh and isinstance(model, str) and _is_name(model):
-            yield _fresh(verb, model, data)
+            yield from _fresh(verb, model, data)
         else:
             trial = _trial(verb, model, data, verb.part)
             yield _seen(verb, model, trial)
@@ -177,19 +177,17 @@ def _images(verb: "Analyze") -> int:
     return KINDS[verb.what].images if verb.images is None else verb.images
 
 
-def _fresh(verb: "Analyze", name: str, data: str) -> View:
-    """The network called NAME with the weights that training on DATA begins with, and training images."""
+def _fresh(verb: "Analyze", name: str, data: str) -> Iterator[View]:
+    """The network called NAME after --at updates on DATA, 0 with the weights it begins with, and training images."""
     from ..analysis.sample import drawn
-    from ..models.device import device_called
-    from ..plan import plan
-    from ..start import fit_network, new_state, opened, preprocessing_of
+    from ..api import moments
 
-    recipe = plan(data, network=name)
-    dataset = opened(recipe)
-    recipe = fit_network(recipe, dataset)
-    state, _ = new_state(recipe, len(dataset.train), fresh=True, device=device_called(verb.device))
-    batches = drawn(dataset.train, preprocessing_of(recipe, dataset), _images(verb))
-    return View(name, state.model, batches, _facts(name, dataset.name, "train", batches, len(dataset.train)))
+    for moment in moments(data, verb.at, device=verb.device, network=name, recipe=verb.recipe):
+        job = moment.job
+        batches = drawn(job.source, job.preprocessing, _images(verb))
+        label = name if verb.at == (0,) else f"{name}, update {moment.update:,}"
+        facts = _facts(name, moment.data, "train", batches, len(job.source))
+        yield View(label, job.model, batches, facts | {"update": moment.update})
 
 
 def _facts(name: str, data: str, part: str, batches: list[Any], of: int) -> dict[str, Any]:

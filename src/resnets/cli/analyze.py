@@ -23,7 +23,8 @@ class Analyze(Verb):
 
     paths MODEL… DATA: how many there are of each length, and what gradient they carry.
 
-    gradients MODEL… DATA: is the signal healthy, of a trained model or, by a network's name, at its first weights.
+    gradients MODEL… DATA: is the signal healthy, of a trained model or, by a network's name, at its first weights and,
+    with --at 0 10 100, after so many updates.
 
     complexity NETWORK…: parameters, multiply-adds, activations and time by stage.
 
@@ -40,7 +41,7 @@ class Analyze(Verb):
         Annotated[tuple[str, ...], arg(help="models, and the data last: digits, a folder …", metavar="MODEL… DATA")]
     ] = ()
     network: Annotated[str | None, arg(help="lr: default as train chooses; else the network of --weights")] = None
-    recipe: Annotated[str | None, arg(help="lr: quick, finetune …, or a recipe file; default: quick")] = None
+    recipe: Annotated[str | None, arg(help="lr, gradients: quick, finetune …, or a recipe file; default: quick")] = None
     weights: Annotated[str, arg(help="lr: start from a weights file, a run or a model; else a file of others")] = ""
     normalize: Annotated[str, arg(help="how inputs of weights of others are normalized")] = "imagenet"
     origin: Annotated[str, arg(help="who published them: torchvision, timm, msra …")] = ""
@@ -52,6 +53,9 @@ class Analyze(Verb):
         int | None, arg(help="random choices of units or paths of each kind; default 3, paths 20; theory: 1 is quick")
     ] = None
     kernels: Annotated[tuple[int, ...], arg(help="responses: of convolutions with these kernels, such as 1 3")] = (3,)
+    at: Annotated[
+        tuple[int, ...], arg(help="gradients of a network by its name: after so many updates of its training")
+    ] = (0,)
     max_loss: Annotated[float, arg(help="shorten: points of error that may be lost")] = 0.5
     device: Annotated[str, arg(help="auto: a card if there is one; cpu, cuda, cuda:1 …")] = "auto"
     updates: Annotated[int, arg(help="lr: how many rates are tried")] = 100
