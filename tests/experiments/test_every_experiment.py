@@ -122,6 +122,18 @@ def test_what_is_studied_on_the_runs_of_others(name, reproduce):
     assert "cifar_resnet8 on cifar10, 1 updates" in page
 
 
+def test_the_report_of_some_rows_has_the_others_too(reproduce, tmp_path):
+    """Those that other commands have run with their figures, the rest with what they would take."""
+    for label in ("a original, 110", "e full pre-activation, 110"):
+        reproduce("identity-table-2", "--only", label, "--out", str(tmp_path))
+    facts = json.loads((tmp_path / "identity-table-2/result.json").read_text())
+    rows = {row["row"]: row for row in facts["rows"]}
+    assert [row.label for row in own("identity-table-2").rows] == list(rows)
+    assert rows["a original, 110"]["ours"]["top1"]
+    assert rows["e full pre-activation, 110"]["ours"]["top1"]
+    assert rows["b BN after addition, 110"]["verdict"] == "not run: about 0 s here"
+
+
 def test_all_of_them_have_a_page_with_links(reproduce, out, monkeypatch):
     monkeypatch.setattr(catalogue, "EXPERIMENTS", {name: EXPERIMENTS[name] for name in (*QUICK, "table-3", "lesions")})
     reproduce("all")

@@ -105,9 +105,8 @@ def test_without_a_budget_it_is_the_paper_s_protocol():
 def test_the_same_command_plans_the_same_runs(tmp_path, monkeypatch):
     measured = iter([1e-10, 9e-10])
     monkeypatch.setattr(speeds, "speed", lambda recipe: next(measured))
-    first, again = (
-        schedule(experiment("figure-1"), Wish("digits", 60.0), speeds.remembered(tmp_path)) for _ in range(2)
-    )
+    with speeds.remembered(tmp_path) as known, speeds.remembered(tmp_path) as later:
+        first, again = (schedule(experiment("figure-1"), Wish("digits", 60.0), each) for each in (known, later))
     assert [job.folder for job in first.jobs] == [job.folder for job in again.jobs]
     assert next(measured) == 9e-10
 
@@ -216,6 +215,16 @@ def test_another_cifar_is_not_the_papers(tmp_path):
     assert not planning.is_papers(str(tmp_path), "cifar10")
 
 
+def test_rows_that_were_not_asked_for_have_the_length_of_those_that_were():
+    made, wish = experiment("figure-1"), Wish("digits", budget=60.0)
+    asked = schedule(made.only(["plain-20"]), wish, lambda recipe: 1e-10)
+    whole = planning.completed(asked, wish, lambda alike: schedule(made, alike, lambda recipe: 1e-10))
+    assert whole.jobs[0].folder == asked.jobs[0].folder
+    assert [job.row.label for job in whole.jobs] == ["plain-20", "plain-56"]
+    assert len({job.recipe.training.updates for job in whole.jobs}) == 1
+    assert planning.completed(asked, wish, lambda alike: schedule(made, replace(alike, data="/no/where"))) is asked
+
+
 def test_updates_stand_over_a_budget():
     planned = schedule(SMALL, Wish("digits", budget=600.0, updates=5), speed)
     assert {job.recipe.training.updates for job in planned.jobs} == {5}
@@ -322,16 +331,18 @@ def test_bad_input_is_one_line_and_leaves_nothing(tmp_path, capsys):
     assert main(["reproduce", "table-66", "--out", out]) == 2
     assert main(["reproduce", "figure-1", "--data", str(tmp_path / "nowhere"), "--out", out]) in (2, 3)
     assert main(["reproduce", "figure-1", "--data", "digits", "--budget", "soon", "--out", out]) == 2
+    assert main(["reproduce", "figure-1", "--data", "digits", "--budget", "0.01s", "--out", out]) == 2
     assert main(["reproduce", "figure-1", "--data", "digits", "--only", "plain-21", "--out", out]) == 2
     assert main(["reproduce", "table-3", "--out", out]) == 3
     assert main(["reproduce", "figure-1", "--miniature", "--data", "digits", "--out", out]) == 2
     assert main(["reproduce", "table-3", "--miniature", "--data", str(tmp_path), "--out", out]) == 3
     lines = capsys.readouterr().err.strip().splitlines()
-    assert len(lines) == 7
+    assert len(lines) == 8
     assert "nearest: table-6" in lines[0]
-    assert "get ILSVRC2012_img_train.tar" in lines[4]
-    assert "--miniature is for ImageNet and detection" in lines[5]
-    assert "photographs" in lines[6]
+    assert "too small for one update" in lines[3]
+    assert "get ILSVRC2012_img_train.tar" in lines[5]
+    assert "--miniature is for ImageNet and detection" in lines[6]
+    assert "photographs" in lines[7]
     assert not (tmp_path / "out").exists()
 
 

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -51,7 +52,7 @@ class Reproduce(Verb):
         names = list(EXPERIMENTS) if self.name == "all" else [self.name]
         if self.updates < 0 or self.seeds < 0:
             raise UsageError("--updates and --seeds must be at least 0")
-        chosen = [experiment(name).only(list(self.only)) for name in names]
+        chosen = [experiment(name) for name in names]
         if self.miniature and not any(one.data == "imagenet" or one.task in _EMBEDDED for one in chosen):
             raise UsageError(f"--miniature is for ImageNet and detection; {self.name} takes --budget")
         helpers = self._helpers()
@@ -88,13 +89,14 @@ class Reproduce(Verb):
         from ..experiments.speed import remembered, speed
 
         out = console(to_stderr=self.json)
-        known = speed if self.plan else remembered(self.out)
         schedule, outcomes = {
             "classification": (planning.schedule, running.outcomes),
             "detection": (detectors.schedule, detectors.outcomes),
             "localization": (localizers.schedule, localizers.outcomes),
         }[experiment.task]
-        planned = schedule(experiment, self._wish(experiment, share), known)
+        wish = self._wish(experiment, share)
+        with nullcontext(speed) if self.plan else remembered(self.out) as known:
+            planned = schedule(experiment.only(list(self.only)), wish, known)
         for line in reporting.announced(planned):
             out.print(line)
         if self.plan:
@@ -103,6 +105,8 @@ class Reproduce(Verb):
         for happening in run(planned, self.out / "runs", self.workers):
             if line := _progress(happening, shown):
                 out.print(line)
+        if self.only:  # the report has every row, with the runs of earlier commands
+            planned = planning.completed(planned, wish, lambda alike: schedule(experiment, alike, known))
         found = outcomes(planned, self.out / "runs")
         page = reporting.write(
             reporting.made(planned, found, self.out / "runs"), planned, found, self.out / experiment.name

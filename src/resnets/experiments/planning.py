@@ -13,6 +13,7 @@ from ..data.cifar import cifar_called
 from ..data.course import batches_per_epoch
 from ..data.datasets import Holdout, open_dataset
 from ..errors import DataError, UsageError, safe_text
+from ..evaluation.protocol import protocol
 from ..families import name_of
 from ..families import network as network_called
 from ..plan import is_small, plan
@@ -115,6 +116,22 @@ def schedule(experiment: Experiment, wish: Wish, known: Callable[[Recipe], float
     return Schedule(experiment, tuple(jobs), left_out | costly, tuple(_reasons(jobs, wish, experiment, seeds)))
 
 
+def completed(asked: Schedule, wish: Wish, scheduled: Callable[[Wish], Schedule]) -> Schedule:
+    """The schedule of a whole experiment by the length that some rows of it have, as ASKED for under WISH.
+
+    Its report has the runs of all rows that are there; the others keep their cost. ASKED itself where another row lacks
+    its data.
+    """
+    if not asked.jobs:
+        return asked
+    updates = wish.updates if wish.budget is None else asked.jobs[0].recipe.training.updates
+    try:
+        whole = scheduled(replace(wish, budget=None, updates=updates))
+    except DataError:
+        return asked
+    return replace(whole, left_out=whole.left_out | asked.left_out)
+
+
 def _recipe(experiment: Experiment, row: Row, wish: Wish) -> Recipe:
     """The recipe of a row on the user's data, which stands for the experiment's own, not for another that a row has."""
     network: Any = network_called(row.network)
@@ -172,7 +189,8 @@ def _affordable(
     least, kept, left_out = min(_cost(recipe) for _, recipe in recipes), list[tuple[Row, Recipe]](), dict[str, str]()
     for row, recipe in recipes:
         images = _counts(recipe.data, holdout(recipe))[1]
-        seconds = per * _cost(recipe) / recipe.training.batch_size * images / 3  # forward only
+        views = protocol(row.protocol).views
+        seconds = per * _cost(recipe) / recipe.training.batch_size * images * views / 3  # forward only
         if seconds <= _TEST * budget or _cost(recipe) == least:
             kept.append((row, recipe))
         else:

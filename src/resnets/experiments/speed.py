@@ -2,16 +2,17 @@
 
 import os
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
 
 from ..analysis.complexity import complexity
-from ..errors import safe_text
+from ..errors import ResnetsError, safe_text
 from ..families import name_of
 from ..models import create_model
+from ..models.device import device_called
 from ..recipe import Recipe
 from ..start import faster_precision
 
@@ -20,27 +21,35 @@ _SECONDS = 1.0  # in which updates are tried
 
 
 def speed(recipe: Recipe) -> float:
-    """Seconds per image and multiply-add of an update on the CPU here: the best of some with random pixels."""
+    """Seconds per image and multiply-add of an update here, on a card if there is one: the best of some with noise."""
     precision = recipe.training.precision
     precision = faster_precision() if precision == "auto" else precision
     network = recipe.network
-    count = max(2, min(_PIXELS // network.size**2, recipe.training.batch_size))
-    model = create_model(network).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    images = torch.randn(count, network.channels, network.size, network.size).contiguous(
-        memory_format=torch.channels_last
-    )
+    device, layout = device_called(), torch.channels_last
+    few = recipe.training.batch_size if device.type == "cuda" else _PIXELS // network.size**2
+    count = max(2, min(few, recipe.training.batch_size))
+    model = create_model(network).to(device, memory_format=layout)  # type: ignore[call-overload]
+    images = torch.randn(count, network.channels, network.size, network.size).to(device, memory_format=layout)
     best = float("inf")
     started = time.monotonic()
     while best == float("inf") or time.monotonic() - started < _SECONDS:
         began = time.perf_counter()
-        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
-            model(images).square().mean().backward()
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+            loss = model(images).square().mean()
+        loss.backward()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
         best = min(best, time.perf_counter() - began)
     return best / (count * complexity(network).multiply_adds)
 
 
-def remembered(out: Path) -> Callable[[Recipe], float]:
-    """`speed`, measured once for all plans below OUT: a command that is repeated, or shared, plans the same runs."""
+@contextmanager
+def remembered(out: Path) -> Iterator[Callable[[Recipe], float]]:
+    """`speed`, measured once for all plans below OUT: a command that is repeated, or shared, plans the same runs.
+
+    Where the plan fails, nothing of it is left.
+    """
+    made = list[Path]()
 
     def known(recipe: Recipe) -> float:
         training, network = recipe.training, safe_text(name_of(recipe.network))
@@ -52,9 +61,19 @@ def remembered(out: Path) -> Callable[[Recipe], float]:
             own.write_text(repr(found))
             with suppress(OSError):  # another process was faster: its number holds for both; or a disk without links
                 path.hardlink_to(own)
+                made.append(path)
             if not path.exists():
                 own.replace(path)
+                made.append(path)
             own.unlink(missing_ok=True)
         return float(path.read_text())
 
-    return known
+    try:
+        yield known
+    except ResnetsError:
+        for path in made:
+            path.unlink(missing_ok=True)
+        for folder in (out / "speed", out) if made else ():
+            with suppress(OSError):  # something else lies there
+                folder.rmdir()
+        raise

@@ -1,6 +1,7 @@
 """Ours beside the published: the rows of a report's table, and what each comes to."""
 
-from ..report.tables import seeds_summary
+from ..report.tables import duration, seeds_summary
+from .experiment import Row
 from .planning import Schedule
 from .running import Outcome
 
@@ -71,6 +72,16 @@ def verdict(schedule: Schedule, outcome: Outcome, name: str) -> str:
     return f"{found}; another of its runs diverged" if outcome.diverged and outcome.figures.get(name) else found
 
 
+def _not_run(schedule: Schedule, row: Row) -> str:
+    """Why, or what its runs would take."""
+    if not (row.network or row.members):
+        return "published only"
+    if reason := schedule.left_out.get(row.label):
+        return f"not run: {reason}"
+    seconds = sum(job.seconds for job in schedule.jobs if job.row.label == row.label)
+    return f"not run: about {duration(seconds)} here" if seconds else "not run"
+
+
 def _verdict(schedule: Schedule, outcome: Outcome, name: str) -> str:
     row, errors = outcome.row, outcome.figures.get(name, [])
     if not errors and outcome.figures:
@@ -78,8 +89,7 @@ def _verdict(schedule: Schedule, outcome: Outcome, name: str) -> str:
     if not errors and outcome.diverged:
         return f"{'fails, as published' if row.failed else 'diverged'}: {outcome.diverged}"
     if not errors:
-        reason = schedule.left_out.get(row.label)
-        return f"not run: {reason}" if reason else "published only" if not (row.network or row.members) else "not run"
+        return _not_run(schedule, row)
     if reasons := [*schedule.reasons, *filter(None, [row.apart])]:
         return f"not comparable: {'; '.join(reasons)}"
     mean, band = sum(errors) / len(errors), row.band or schedule.experiment.band
