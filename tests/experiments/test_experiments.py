@@ -11,7 +11,7 @@ from PIL import Image
 
 from resnets.cli.main import main
 from resnets.errors import DataError, NumericError, UsageError
-from resnets.experiments import curves, planning, published, reporting, running, verdicts
+from resnets.experiments import curves, imagenet_rows, planning, published, reporting, running, verdicts
 from resnets.experiments import speed as speeds
 from resnets.experiments.catalogue import EXPERIMENTS, experiment
 from resnets.experiments.experiment import Experiment, Row, seconds_of
@@ -54,10 +54,16 @@ def test_published_numbers_are_those_of_the_papers():
     assert rows["ResNet 20"].published == {"top1": 8.75}
     assert rows["ResNet 110"].published == {"top1": 6.43}
     assert "6.61 ± 0.16" in rows["ResNet 110"].note
-    assert rows["ResNet 56"].others == {"akamaster": 6.61, "gcr": 6.94}
+    assert rows["ResNet 56"].others == {"akamaster": 6.61, "gcr": 6.94, "amartyn": 7.33}
+    deep = {row.label: row.others for row in experiment("table-3").rows}
+    assert (deep["ResNet-152"], deep["ResNet-34 A"]) == ({"fb_torch": 20.69, "kh_repo": 21.4}, {})
+    assert deep["ResNet-34 B"] == {"fb_torch": 24.76}
+    assert imagenet_rows.one_crop((), None)[0].table[3] == ("50", "24.70", "24.01", "23.61", "23.87")
     assert rows["FitNet 19"].network == ""
     assert "arXiv" in published.origin("stochastic_depth") or "1603.09382" in published.origin("stochastic_depth")
     assert published.origin("veit.share_19_35").endswith("recalled, not checked")
+    assert published.origin("veit.lesion").endswith("; the Kendall-tau axis is recalled")
+    assert "recalled" not in published.origin("he2015.T6")
     units = {row.label: row for row in experiment("identity-table-2").rows}
     assert (units["e full pre-activation, 164"].network, units["e full pre-activation, 164"].published) == (
         "cifar_preresnet164", {"top1": 5.46},

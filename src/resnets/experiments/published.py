@@ -23,13 +23,16 @@ def fact(name: str) -> dict[str, Any]:
 
 
 def origin(name: str) -> str:
-    """Where the table or fact called NAME stands, for a person; what is only recalled says so."""
+    """Where the table or fact called NAME stands, for a person; what is only recalled, wholly or in part, says so."""
     entry = _all()["table"].get(name) or fact(name)
     source = _all()["source"].get(entry.get("paper") or entry.get("source", ""), {})
     place = source.get("arxiv") or source.get("github") or entry.get("source", "")
     what = entry.get("where") or entry.get("what", "")
     told = ", ".join(filter(None, (source.get("what"), place and f"({place})", what)))
-    return told + ("; recalled, not checked" if entry["confidence"] == "recalled" else "")
+    if entry["confidence"] == "recalled":
+        return f"{told}; recalled, not checked"
+    note = entry.get("note", "")
+    return f"{told}; {note}" if "recalled" in note else told
 
 
 def lookup(name: str, key: str, value: str, figure: str = "error") -> dict[str, float]:

