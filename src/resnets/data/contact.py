@@ -3,11 +3,11 @@
 import io
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
-from ..errors import safe_text
 from .datasets import Dataset
 from .images import ImageError
+from .lettering import Font, lettered
 from .preprocessing import Preprocessing
 from .sources import Source
 
@@ -27,10 +27,11 @@ def contact_sheet(dataset: Dataset, preprocessing: Preprocessing) -> bytes:
     scale = max(1, -(-_LEAST // preprocessing.size))
     side, height = preprocessing.size * scale + _GAP, preprocessing.size * scale + _GAP + _LABEL
     sheet = Image.new("RGB", (_GAP + _COLUMNS * side, _GAP + len(labels) * height), "white")
-    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default()
+    pen = ImageDraw.Draw(sheet)
     for row, label in enumerate(labels):
         top = _GAP + row * height
-        pen.text((_GAP, top), _fitting(dataset.classes[label], pen, font, sheet.width - 2 * _GAP), "black", font)
+        name, font = lettered(dataset.classes[label])
+        pen.text((_GAP, top), _fitting(name, pen, font, sheet.width - 2 * _GAP), "black", font)
         for column, view in enumerate(_views(dataset.train, int(label), preprocessing)):
             shown = view.resize((side - _GAP, side - _GAP), Image.Resampling.NEAREST)
             sheet.paste(shown, (_GAP + column * side, top + _LABEL))
@@ -55,11 +56,9 @@ def _views(source: Source, label: int, preprocessing: Preprocessing) -> list[Ima
     return found
 
 
-def _fitting(
-    name: str, pen: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int
-) -> str:
-    """NAME in characters that any font has, cut where it is too long."""
-    text = safe_text(name).encode("latin-1", "backslashreplace").decode("latin-1")[:200]
+def _fitting(text: str, pen: ImageDraw.ImageDraw, font: Font, width: int) -> str:
+    """TEXT, cut where it is too long."""
+    text = text[:200]
     while pen.textlength(text, font) > width:
         text = text[:-4] + "..."
     return text

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
-from ..errors import safe_text
+from ..data.lettering import lettered
 from .objects import Detections
 
 # Okabe and Ito's colours, which people with any sight tell apart.
@@ -25,12 +25,13 @@ def drawn(pixels: NDArray[np.uint8], found: Detections, classes: Sequence[str]) 
             tinted[mask > 0] = (1 - _TINT) * tinted[mask > 0] + _TINT * np.array(colour(int(label)))
     image = Image.fromarray(tinted.round().astype(np.uint8))
     image = image.resize((image.width * factor, image.height * factor), Image.Resampling.BICUBIC)
-    pen, font = ImageDraw.Draw(image), ImageFont.load_default(size=14)
+    pen = ImageDraw.Draw(image)
     for box, label, score in zip(found.boxes[::-1], found.labels[::-1], found.scores[::-1], strict=True):
         left, top, right, bottom = (factor * box).tolist()
         ink = colour(int(label))
         pen.rectangle((left, top, max(right - 1, left), max(bottom - 1, top)), outline=ink, width=2)
-        text = f"{safe_text(classes[int(label) - 1])[:40]} {score:.2f}"
+        name, font = lettered(classes[int(label) - 1], 14)
+        text = f"{name[:40]} {score:.2f}"
         place = pen.textbbox((left + 2, max(top - 17, 0)), text, font=font)
         pen.rectangle((place[0] - 2, place[1] - 1, place[2] + 2, place[3] + 1), fill=ink)
         pen.text((left + 2, max(top - 17, 0)), text, fill=(0, 0, 0), font=font)
