@@ -217,9 +217,9 @@ def test_a_detector_overfits_two_pictures(tmp_path):
 
     dataset = open_detection("digits-scene")
     two = dataset.train.subset([0, 1])
-    made = small(scales=(96,))
+    made = small()
     made = replace(
-        made, flip=False, training=replace(made.training, updates=150, lr=0.02, ema=0.0),
+        made, flip=False, scales=(96,), training=replace(made.training, updates=150, lr=0.02, ema=0.0),
         testing=replace(made.testing, scale=96), detector=replace(made.detector, classes=10, anchors=(16, 32)),
     )  # fmt: skip
     from resnets.detecting import first_state
