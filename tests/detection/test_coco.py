@@ -180,8 +180,9 @@ def test_masks(tmp_path):
     pytest.importorskip("hotcoco")
     marks = [instance(1, segmentation=SQUARE), instance(2, segmentation=RUNS), instance(3, box=(30.4, 0, 9.6, 1.6))]
     train = open_detection(str(coco(tmp_path, coco_value([image()], marks))), parts={"train": "annotations.json"}).train
-    masks = train.objects(0, masks=True).masks
-    assert masks is not None
+    packed = train.objects(0, masks=True)
+    masks = packed.unpacked.masks
+    assert packed.masks.areas.tolist() == [90, 9, 20]
     assert (masks.dtype, masks.shape) == (np.uint8, (3, 30, 40))
     square, runs, box = np.zeros_like(masks)
     square[3:12, 2:12] = 1

@@ -1,11 +1,12 @@
 """Run lengths: COCO's text is read as hotcoco writes it, and damage is found before hotcoco sees it."""
 
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
 
-from resnets.detection.masks import mask_of, outline_of, packed, runs_of, unpacked
+from resnets.detection.masks import Packed, mask_of, outline_of, packed, runs_along, runs_in, runs_of, unpacked
 from resnets.errors import EnvironmentProblem
 
 SIZE = (37, 23)
@@ -77,6 +78,36 @@ def test_polygons_are_joined():
     expected[:4, :4] = 1
     expected[10:12, 10:12] = 1
     assert (mask == expected).all()
+
+
+def test_packed_masks_are_the_masks():
+    pytest.importorskip("hotcoco")
+    masks = np.stack(list(blobs(4)))
+    light = Packed.of(masks)
+    assert Packed.of(light) is light
+    assert (len(light), light.shape) == (7, (23, 37))
+    assert (light.pixels == masks).all()
+    assert light.areas.tolist() == masks.sum((1, 2)).tolist()
+    for which in (slice(None, None, -1), np.array([2, 0]), masks.sum((1, 2)) > 100, np.zeros(7, bool)):
+        assert (light[which].pixels == masks[which]).all()
+        assert light[which].pixels.shape == masks[which].shape
+    listed = Packed(({"size": [23, 37], "counts": runs(masks[1])},), (23, 37))
+    assert listed.areas.tolist() == [masks[1].sum()]
+    assert (listed.pixels[0] == masks[1]).all()
+
+
+def test_outlines_on_a_picture_that_is_said_to_be_huge_take_no_memory():
+    pytest.importorskip("hotcoco")
+    size = (30_000, 30_000)
+    outline = outline_of([[0, 0, 4, 0, 4, 4, 0, 4]], size)
+    assert outline is not None
+    tracemalloc.start()
+    try:
+        found = [runs_along(outline, size), runs_in((3, 4, 7, 9), size)]
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+    assert Packed(tuple(found), size).areas.tolist() == [16, 20]
 
 
 def test_no_outline():

@@ -15,7 +15,7 @@ from ..data.containers import bare_jpeg
 from ..data.images import ImageError, decode_any, read_bytes
 from ..data.images import pixels as decode_pixels
 from ..errors import DataError, safe_text
-from .masks import Outline, mask_of, trace
+from .masks import Outline, Packed, Runs, runs_along, runs_in, trace
 from .objects import Objects
 
 LEAST = 0.01  # pixels; a box that is thinner has no area
@@ -146,11 +146,9 @@ class Photographs:
         told = self.photographs[index]
         if not (masks and self.outlined):
             return told.objects
-        width, height = told.size
-        drawn = np.zeros((len(told.objects), height, width), np.uint8)
-        for mask, outline, box in zip(drawn, told.outlines, told.objects.boxes, strict=True):
-            mask[:] = _filled(box, told.size) if outline is None else mask_of(outline, told.size)
-        return replace(told.objects, masks=drawn)
+        pairs = zip(told.outlines, told.objects.boxes, strict=True)
+        runs = (_filled(box, told.size) if one is None else runs_along(one, told.size) for one, box in pairs)
+        return replace(told.objects, masks=Packed(tuple(runs), (told.size[1], told.size[0])))
 
     def fingerprint(self) -> str:
         """A hash of paths, sizes and annotations in the order of the paths; where the root lies does not matter."""
@@ -223,13 +221,11 @@ def _size(pixels: NDArray[np.uint8]) -> tuple[int, int]:
     return pixels.shape[1], pixels.shape[0]
 
 
-def _filled(box: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.uint8]:
+def _filled(box: NDArray[np.float32], size: tuple[int, int]) -> Runs:
     """The pixels of a box of which at least a half lies in it, and never none."""
-    mask = np.zeros((size[1], size[0]), np.uint8)
-    x1, y1, x2, y2 = np.floor(box + 0.5).astype(int)
+    x1, y1, x2, y2 = np.floor(box + 0.5).astype(int).tolist()
     x1, y1 = min(x1, size[0] - 1), min(y1, size[1] - 1)
-    mask[y1 : max(y2, y1 + 1), x1 : max(x2, x1 + 1)] = 1
-    return mask
+    return runs_in((x1, y1, max(x2, x1 + 1), max(y2, y1 + 1)), size)
 
 
 def true_size(path: Path) -> tuple[int, int]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..errors import DataError, NumericError, safe_text
 from .annotated import size_told
-from .masks import hotcoco, outline_of, packed
+from .masks import Packed, hotcoco, outline_of
 from .objects import Detections, Objects, Scenes
 from .records import Record, as_record, categories_of, corners, number, read_json, records, shown, whole
 from .results import Kind, check_results, results_json
@@ -50,14 +50,15 @@ def _rows(objects: Objects) -> list[Record]:
     """What is annotated of each object but image and category."""
     boxes = objects.boxes.astype(np.float64)
     sides = boxes[:, 2:] - boxes[:, :2]
-    areas = sides.prod(1) if objects.masks is None else objects.masks.sum((1, 2), dtype=np.float64)
+    masks = None if objects.masks is None else Packed.of(objects.masks)
+    areas = sides.prod(1) if masks is None else masks.areas
     areas = areas if objects.areas is None else objects.areas
     rows: list[Record] = [
         {"bbox": [*map(float, (*box[:2], *side))], "area": float(area), "iscrowd": int(crowd)}
         for box, side, area, crowd in zip(boxes, sides, areas, objects.crowd, strict=True)
     ]
-    if objects.masks is not None:
-        rows = [{**row, "segmentation": packed(mask)} for row, mask in zip(rows, objects.masks, strict=True)]
+    if masks is not None:
+        rows = [{**row, "segmentation": runs} for row, runs in zip(rows, masks.runs, strict=True)]
     return rows
 
 

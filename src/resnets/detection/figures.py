@@ -57,7 +57,7 @@ def figures_of(
     found: Sequence[Detections], part: Scenes, classes: Sequence[str], masks: bool, metric: str = "area"
 ) -> Figures:
     """The figures of what was FOUND on the pictures of PART, in its order."""
-    truth = [part.objects(index, masks=masks) for index in range(len(part))]
+    truth = [part.objects(index) for index in range(len(part))]
     area = voc_average_precision(found, truth, len(classes), points="area")
     eleven = voc_average_precision(found, truth, len(classes), points="11")
     means: dict[str, float | None] = {"area": mean(area), "voc07": mean(eleven)}

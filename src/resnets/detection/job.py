@@ -82,7 +82,8 @@ class Detection:
         return SceneBatch(images, targets, np.array(indices, dtype=np.int64), tuple(bad))
 
     def _scene(self, index: int) -> tuple[NDArray[np.uint8], Objects]:
-        return self.source.pixels(index), self.source.objects(index, masks=self.recipe.detector.masks)
+        pixels = self.source.pixels(index)  # whose size is now known to be true
+        return pixels, self.source.objects(index, masks=self.recipe.detector.masks).unpacked
 
     def name(self, index: int) -> str:
         """The name of training picture INDEX."""
@@ -127,7 +128,7 @@ class Detection:
         return [model.propose(view).clone() for view in views]
 
     def found(self, models: Sequence[DetectorNetwork], part: Scenes) -> Iterator[Detections]:
-        """What MODELS find on every picture of PART, in its order; nothing on one that cannot be read."""
+        """What MODELS find on every picture of PART, in its order, masks packed; nothing where it cannot be read."""
         with self._precision():
             for index in range(len(part)):
                 try:
@@ -136,7 +137,7 @@ class Detection:
                     self.bad[part.name(index)] = str(error)
                     yield nothing(part.size(index), self.recipe.detector.masks)
                     continue
-                yield detect(models, moved(tensor_of(pixels), self.device), self.recipe.testing)
+                yield detect(models, moved(tensor_of(pixels), self.device), self.recipe.testing).light
 
 
 def target_of(objects: Objects, recipe: DetectionRecipe) -> Target:
@@ -145,7 +146,7 @@ def target_of(objects: Objects, recipe: DetectionRecipe) -> Target:
     target = {"boxes": torch.from_numpy(objects.boxes[kept]), "labels": torch.from_numpy(objects.labels[kept])}
     if recipe.detector.masks:
         assert objects.masks is not None
-        target["masks"] = torch.from_numpy(np.ascontiguousarray(objects.masks[kept]))
+        target["masks"] = torch.from_numpy(np.ascontiguousarray(objects.masks[kept], np.uint8))
     return target
 
 
@@ -154,7 +155,7 @@ def mirrored(pixels: NDArray[np.uint8], objects: Objects) -> tuple[NDArray[np.ui
     width = pixels.shape[1]
     left, top, right, bottom = objects.boxes.T
     boxes = np.stack((width - right, top, width - left, bottom), 1)
-    masks = None if objects.masks is None else objects.masks[:, :, ::-1]
+    masks = None if objects.masks is None else np.asarray(objects.masks)[:, :, ::-1]
     return pixels[:, ::-1], replace(objects, boxes=boxes, masks=masks)
 
 

@@ -4,6 +4,8 @@ A run-length mask is {"size": [height, width], "counts": …}: lengths of runs o
 a list or packed into text as COCO does (six bits a character, five of the number and one that more follow).
 """
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
@@ -94,18 +96,63 @@ def unpacked(text: str) -> NDArray[np.int64]:
 
 def mask_of(outline: Outline, size: tuple[int, int]) -> NDArray[np.uint8]:
     """The pixels (H, W), 0 or 1, of an outline on a picture of (width, height), exactly as COCO counts them."""
-    mask = hotcoco().mask
+    return hotcoco().mask.decode(runs_along(outline, size))
+
+
+def runs_along(outline: Outline, size: tuple[int, int]) -> Runs:
+    """The same as run lengths: however large the picture is said to be, they take no more than the outline."""
     if isinstance(outline, dict):
-        runs = outline
-    else:
-        runs = mask.merge([mask.fr_poly(polygon.tolist(), size[1], size[0]) for polygon in outline])
-    return mask.decode(runs)
+        return outline
+    mask = hotcoco().mask
+    return _text(mask.merge([mask.fr_poly(polygon.tolist(), size[1], size[0]) for polygon in outline]))
+
+
+def runs_in(box: tuple[int, int, int, int], size: tuple[int, int]) -> Runs:
+    """The run lengths of all pixels of a box x1, y1, x2, y2 on a picture of (width, height)."""
+    x1, y1, x2, y2 = box
+    return _text(hotcoco().mask.fr_bbox([x1, y1, x2 - x1, y2 - y1], size[1], size[0]))
 
 
 def packed(mask: NDArray[np.uint8]) -> Runs:
     """A mask (H, W) as COCO's run lengths in text."""
-    runs = hotcoco().mask.encode(np.asfortranarray(mask, np.uint8))
+    return _text(hotcoco().mask.encode(np.asfortranarray(mask, np.uint8)))
+
+
+def _text(runs: Runs) -> Runs:
     return {"size": [int(side) for side in runs["size"]], "counts": runs["counts"].decode("ascii")}
+
+
+@dataclass(frozen=True, eq=False)
+class Packed:
+    """Masks of one picture of SHAPE (H, W) as run lengths: a sequence, of which a test keeps thousands."""
+
+    runs: tuple[Runs, ...]
+    shape: tuple[int, int]
+
+    @classmethod
+    def of(cls, masks: "NDArray[np.uint8] | Packed") -> "Packed":
+        """MASKS (n, H, W) packed; packed ones as they are."""
+        return masks if isinstance(masks, Packed) else cls(tuple(map(packed, masks)), masks.shape[1:])
+
+    @property
+    def pixels(self) -> NDArray[np.uint8]:
+        """All of them, (n, H, W)."""
+        return np.stack(list(self)) if self.runs else np.zeros((0, *self.shape), np.uint8)
+
+    @property
+    def areas(self) -> NDArray[np.float64]:
+        """How many pixels each has."""
+        return np.array([hotcoco().mask.area(runs) for runs in self.runs], np.float64)
+
+    def __len__(self) -> int:
+        return len(self.runs)
+
+    def __iter__(self) -> Iterator[NDArray[np.uint8]]:
+        return (hotcoco().mask.decode(runs) for runs in self.runs)
+
+    def __getitem__(self, which: Any) -> "Packed":
+        """Those that a slice, a mask or indices say."""
+        return Packed(tuple(self.runs[i] for i in np.arange(len(self.runs))[which]), self.shape)
 
 
 def trace(outline: Outline) -> bytes:

@@ -11,22 +11,25 @@ from typing import Any, Protocol, TypeVar, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .masks import Packed
+
 T = TypeVar("T", "Objects", "Detections")
 
 
 @dataclass(frozen=True, eq=False)
 class Objects:
-    """What is on one picture: boxes float32 (n, 4), labels int64 (n,) from 1, masks uint8 (n, H, W) of 0 and 1.
+    """What is on one picture: boxes float32 (n, 4), labels int64 (n,) from 1.
 
-    difficult: VOC's mark; crowd: a box round many objects, in which nothing is searched for; areas: those that the
-    annotations tell, float64 (n,), where they are not those of the masks or boxes.
+    masks: uint8 (n, H, W) of 0 and 1, or packed. difficult: VOC's mark. crowd: a box round many objects, in which
+    nothing is searched for. areas: those that the annotations tell, float64 (n,), where they are not those of the masks
+    or boxes.
     """
 
     boxes: NDArray[np.float32]
     labels: NDArray[np.int64]
     difficult: NDArray[np.bool_]
     crowd: NDArray[np.bool_]
-    masks: NDArray[np.uint8] | None = None
+    masks: NDArray[np.uint8] | Packed | None = None
     areas: NDArray[np.float64] | None = None
 
     @classmethod
@@ -39,6 +42,11 @@ class Objects:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def unpacked(self) -> "Objects":
+        """The same with masks (n, H, W)."""
+        return replace(self, masks=self.masks.pixels) if isinstance(self.masks, Packed) else self
+
     def select(self, keep: NDArray[Any]) -> "Objects":
         """The objects that KEEP, a mask or indices, says."""
         return _select(self, keep)
@@ -46,12 +54,15 @@ class Objects:
 
 @dataclass(frozen=True, eq=False)
 class Detections:
-    """What a detector found on one picture: boxes float32 (n, 4), scores float32 (n,), labels int64 (n,) from 1."""
+    """What a detector found on one picture: boxes float32 (n, 4), scores float32 (n,), labels int64 (n,) from 1.
+
+    masks: uint8 (n, H, W) of 0 and 1, or packed.
+    """
 
     boxes: NDArray[np.float32]
     scores: NDArray[np.float32]
     labels: NDArray[np.int64]
-    masks: NDArray[np.uint8] | None = None
+    masks: NDArray[np.uint8] | Packed | None = None
 
     @classmethod
     def of(cls, boxes: ArrayLike, scores: ArrayLike, labels: ArrayLike) -> "Detections":
@@ -61,6 +72,11 @@ class Detections:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def light(self) -> "Detections":
+        """The same with packed masks."""
+        return self if self.masks is None else replace(self, masks=Packed.of(self.masks))
 
     def select(self, keep: NDArray[Any]) -> "Detections":
         """The detections that KEEP, a mask or indices, says."""

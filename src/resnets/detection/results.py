@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ..errors import DataError, safe_text
-from .masks import mask_of, packed, runs_of
+from .masks import Packed, mask_of, runs_of
 from .objects import Detections, Scenes
 from .records import Record, as_record, corners, number, read_json, whole
 
@@ -34,13 +34,14 @@ def results_rows(
     rows = list[dict[str, Any]]()
     boxes = picture.boxes.astype(np.float64)
     sides = np.concatenate((boxes[:, :2], boxes[:, 2:] - boxes[:, :2]), 1)
+    runs = () if picture.masks is None else Packed.of(picture.masks).runs
     for at, label in enumerate(picture.labels):
         box = [float(side) if decimals is None else round(float(side), decimals) for side in sides[at]]
         score = float(picture.scores[at]) if decimals is None else float(str(picture.scores[at]))
         row = {"image_id": image_id, "category_id": categories[int(label) - 1]}
         rows.append({**row, "bbox": box, "score": score})
-        if picture.masks is not None:
-            rows[-1]["segmentation"] = packed(picture.masks[at])
+        if runs:
+            rows[-1]["segmentation"] = runs[at]
     return rows
 
 
@@ -62,7 +63,7 @@ def _detections(rows: Sequence[Mapping[str, Any]], labels: Mapping[int, int], si
     if not rows or not all("segmentation" in row for row in rows):
         return found
     masks = np.stack([mask_of(row["segmentation"], size) for row in rows])
-    return Detections(found.boxes, found.scores, found.labels, masks)
+    return Detections(found.boxes, found.scores, found.labels, masks).light
 
 
 def check_results(
