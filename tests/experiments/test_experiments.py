@@ -270,6 +270,16 @@ def test_verdicts(errors, row, said):
         assert verdicts.verdict(replace(planned, reasons=("r",)), outcome, "top1").startswith("not comparable: r")
 
 
+def test_the_gain_of_a_detector_is_told_over_the_row_that_it_stands_on():
+    rows = experiment("table-9").rows
+    tested = [running.Outcome(row, figures={"bbox AP50": [10.0 + i]}, test_seconds=1.5) for i, row in enumerate(rows)]
+    gains = {line[0]: line[-1] for line in verdicts.costs(tested)}
+    assert gains["baseline ResNet-101"] == "+1.00 over baseline VGG-16"
+    assert gains["+ box refinement"] == "+1.00 over baseline ResNet-101"
+    assert gains["ensemble (3 nets)"] == "+3.00 over + multi-scale test"
+    assert verdicts.costs(tested[:1])[1] == ("baseline VGG-16", "1.5", "bbox AP50", "10.00", "")
+
+
 def test_mean_and_deviation():
     assert verdicts.ours([6.0, 7.0, 8.0]) == "7.00 ± 1.00"
     assert verdicts.ours([6.0]) == "6.00"

@@ -45,11 +45,12 @@ class DetectorRow(Row):
     """A row of a detection table; published figures are percent by the names that `Figures.means` has.
 
     changes: fields of the recipe's detector. testing: fields of its `Inference`. of: the label of the row whose run is
-    tested once more, in another way.
+    tested once more, in another way. over: of the row that its gain is told against; default: the first one.
     """
 
     testing: Mapping[str, Any] = field(default_factory=dict)
     of: str = ""
+    over: str = ""
 
 
 @dataclass(frozen=True)

@@ -44,17 +44,16 @@ def _line(schedule: Schedule, outcome: Outcome, name: str) -> tuple[str, ...]:
 
 
 def costs(found: list[Outcome]) -> list[tuple[str, ...]]:
-    """Of every tested detector the seconds of one picture and its first figure, with the gain over the row before."""
-    lines, before = list[tuple[str, ...]](), None
-    for outcome in found:
-        if outcome.test_seconds is None or not outcome.figures:
-            continue
-        name, values = next(iter(outcome.figures.items()))
-        ap = sum(values) / len(values)
-        gain = "" if before is None else f"{ap - before:+.2f}"
-        lines.append((outcome.row.label, f"{outcome.test_seconds:.3g}", name, f"{ap:.2f}", gain))
-        before = ap
-    return [("", "seconds a picture", "figure", "ours", "over the row before"), *lines] if lines else []
+    """Of every tested detector the seconds of one picture and its first figure, with its gain over another row."""
+    tested = [outcome for outcome in found if outcome.test_seconds is not None and outcome.figures]
+    firsts = {one.row.label: next(iter(one.figures.items())) for one in tested}
+    means = {label: sum(values) / len(values) for label, (_, values) in firsts.items()}
+    lines = list[tuple[str, ...]]()
+    for outcome in tested:
+        label, base = outcome.row.label, getattr(outcome.row, "over", "") or tested[0].row.label
+        gain = f"{means[label] - means[base]:+.2f} over {base}" if base in means and base != label else ""
+        lines.append((label, f"{outcome.test_seconds:.3g}", firsts[label][0], f"{means[label]:.2f}", gain))
+    return [("", "seconds a picture", "figure", "ours", "gain"), *lines] if lines else []
 
 
 def ours(errors: list[float]) -> str:
