@@ -155,10 +155,13 @@ def test_detections_lie_in_their_picture(models, image):
     assert set(found.labels) <= {1, 2, 3}
 
 
-def test_masks_are_pasted_into_their_boxes():
+@pytest.mark.parametrize(
+    "changes", [{}, {"design": "FPN", "anchors": (8, 16, 32, 64, 128), "pooling": "align"}], ids=["C4", "FPN"]
+)
+def test_masks_are_pasted_into_their_boxes(changes):
     """One mask a detection, as large as the picture, nothing outside of the box and its rim."""
     torch.manual_seed(0)
-    model = DetectorNetwork(replace(SPEC, masks=True), SMALL).eval()
+    model = DetectorNetwork(replace(SPEC, masks=True, **changes), SMALL).eval()
     found = detect([model], torch.rand(3, 64, 80), replace(TESTING, score=0.0, limit=5))
     assert found.masks is not None
     assert found.masks.shape == (len(found), 64, 80)

@@ -168,9 +168,10 @@ def test_frozen_bn_stays_frozen():
     assert not torch.equal(made.body(image[None])["0"], tested)  # the convolutions have learnt
 
 
-@pytest.mark.parametrize(
-    "changes", [{}, {"context": True}, {"masks": True}, {"design": "FPN", "anchors": (16, 32, 64, 128, 256)}]
-)
+PYRAMID = {"design": "FPN", "anchors": (16, 32, 64, 128, 256)}
+
+
+@pytest.mark.parametrize("changes", [{}, {"context": True}, {"masks": True}, PYRAMID, {"masks": True, **PYRAMID}])
 def test_an_image_without_objects_gives_finite_losses(changes):
     """Together with one that has objects, and alone."""
     made = detector(**changes).train()
