@@ -100,6 +100,14 @@ def test_a_budget_gives_every_row_the_same_updates_and_moves_the_drops():
     )
 
 
+@pytest.mark.parametrize(("updates", "warm"), [(1, 1), (150, 75), (2000, 400)])
+def test_a_shorter_run_warms_up_as_long_or_half_of_it(updates, warm):
+    """He2016's 0.01 for 400 updates: as many before 2,000 updates as before 64,000."""
+    row = experiment("identity-table-2").only(["a original, 110"])
+    training = schedule(row, Wish("digits", updates=updates), speed).jobs[0].recipe.training
+    assert (training.warmup_updates, training.warmup_lr) == (warm, 0.01)
+
+
 def test_without_a_budget_it_is_the_paper_s_protocol():
     found = schedule(experiment("table-6").only(["ResNet 20"]), Wish("digits"), speed)
     assert [job.recipe.seed for job in found.jobs] == [0, 1, 2, 3, 4]

@@ -207,15 +207,17 @@ def _length(recipe: Recipe) -> int:
 
 
 def _shortened(recipe: Recipe, whole: int, updates: int) -> Recipe:
-    """RECIPE with so many UPDATES in place of WHOLE; what stands at an update moves with the length."""
+    """RECIPE with so many UPDATES in place of WHOLE; what stands at an update moves with the length.
+
+    A warm-up keeps its own, for deep nets do not begin at the full rate whatever follows, or has half of the run.
+    """
     training = recipe.training
     if updates == whole:
         return recipe
     marks = [m / whole for m in training.milestones] or [m / training.epochs for m in training.milestone_epochs]
-    warm = training.warmup_updates * updates / whole
     return change(
         recipe, updates=updates, epochs=0, milestones=tuple(max(1, round(mark * updates)) for mark in marks),
-        milestone_epochs=(), warmup_updates=max(1, round(warm)) if warm else 0,
+        milestone_epochs=(), warmup_updates=min(training.warmup_updates, max(1, updates // 2)),
     )  # fmt: skip
 
 
