@@ -25,7 +25,11 @@ def prepared(app: Any, page: str, source: list[str]) -> None:
 
 
 def _result(folder: str) -> str:
-    return next((name for name in ("result.json", "seeds.json") if (HERE / folder / name).is_file()), "")
+    """Its result, or in a folder of runs that of the first."""
+    found = (
+        path for name in ("result.json", "seeds.json", "*/result.json") for path in sorted((HERE / folder).glob(name))
+    )
+    return next((str(path.relative_to(HERE / folder)) for path in found), "")
 
 
 def setup(app: Any) -> None:

@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from urllib.request import urlopen
 
 import numpy as np
 import pytest
@@ -114,6 +115,19 @@ def test_popular_misstatements_stand_nowhere():
             assert not re.search(r"curse of dimension|维数灾难|as well as highway", text), page.name
 
 
+def serve(command):
+    """The command starts a server, whose page answers."""
+    pytest.importorskip("uvicorn")
+    call = [sys.executable, "-m", *command, "--port", "0"]
+    with subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        try:
+            said = next(line for line in process.stdout if "http://" in line)
+            with urlopen(re.search(r"http://\S+", said)[0]) as page:
+                assert b"<title>" in page.read()
+        finally:
+            process.terminate()
+
+
 @pytest.mark.slow
 def test_every_command_of_the_tutorial_works(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
@@ -124,9 +138,13 @@ def test_every_command_of_the_tutorial_works(tmp_path, monkeypatch, capsys):
             pixels = generator.integers(0, 256, (36, 36, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(f"{folder}/{number}.png")
     for block in blocks(PAIRS[2][0], "bash"):
-        for command in (shlex.split(line) for line in block.splitlines() if line.startswith("resnets ")):
-            short = ["--epochs", "1"] if command[1] == "train" else []
-            assert main([*command[1:], *short]) == 0, command
+        for line in (line for line in block.splitlines() if line.startswith("resnets ")):
+            command = shlex.split(line, comments=True)
+            if command[1] == "serve":
+                serve(command)
+            else:
+                short = ["--epochs", "1"] if command[1] == "train" else []
+                assert main([*command[1:], *short]) == 0, command
     assert Path("sheet.png").is_file()
     assert len(Path("answers.csv").read_text().splitlines()) == 3
     (script,) = blocks(PAIRS[2][0], "python")
