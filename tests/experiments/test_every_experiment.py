@@ -87,7 +87,7 @@ def ran(folder):
         if row.network or row.members:
             assert rows[row.label]["ours"], row.label
             assert rows[row.label]["verdict"].startswith(VERDICTS), row.label
-    assert "not run" not in page
+    assert "<td>not run" not in page
     assert "nan" not in re.findall(r"<td>(.*?)</td>", page)
     return page
 
