@@ -53,6 +53,7 @@ def test_the_ensemble_view_on_published_weights(name, tmp_path):
 @pytest.mark.slow
 @pytest.mark.data
 @NEEDS_DATA
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize(("name", "rows"), [("table-2", 4), ("table-5", 6)])
 def test_a_miniature_of_imagenet_is_complete(name, rows, tmp_path):
     photographs = Path(os.environ["RESNETS_DATA"], "imagenet-sample")
