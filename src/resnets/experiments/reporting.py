@@ -47,18 +47,20 @@ def made(schedule: Schedule, found: list[Outcome], out: Path) -> Report:
         parts += [Part("Curves", svg=svg), curves.reached(found)]
     if experiment.study:
         parts += experiment.study(found, out)
-    return Report(experiment.name, experiment.title, tuple(stated(schedule)), tuple(parts))
+    done = sum((out / job.folder / "result.json").exists() for job in schedule.jobs)
+    return Report(experiment.name, experiment.title, tuple(stated(schedule, done)), tuple(parts))
 
 
-def stated(schedule: Schedule) -> list[str]:
-    """Where the numbers come from, and what was done here in place of the paper's protocol."""
+def stated(schedule: Schedule, done: int | None = None) -> list[str]:
+    """Where the numbers come from, and what was done here in place of the protocol; DONE: runs with a result."""
     experiment, jobs = schedule.experiment, schedule.jobs
     lines = [f"Published: {origin}." for origin in experiment.origins] + list(experiment.notes)
     if jobs:
         shortened = (
             f"; other than the paper's: {'; '.join(schedule.reasons)}" if schedule.reasons else ", the paper's own"
         )
-        lines.append(f"Runs: {len(jobs)} by the recipe {experiment.recipe}{shortened}.")
+        count = f"{len(jobs)}" if done in (None, len(jobs)) else f"{done} of {len(jobs)}"
+        lines.append(f"Runs: {count} by the recipe {experiment.recipe}{shortened}.")
     lines += [f"Left out: {label}, {reason}." for label, reason in schedule.left_out.items()]
     return lines
 
