@@ -104,7 +104,7 @@ def schedule(experiment: Experiment, wish: Wish, known: Callable[[Recipe], float
         if updates < 1:
             raise UsageError(
                 f"the budget is too small for one update of each of {len(recipes)} rows, which takes about "
-                f"{total / _USED:.0f} s here; give more, or fewer rows with --only"
+                f"{total / _USED:.2g} s here; give more, or fewer rows with --only"
             )
     jobs = list[Job]()
     for seed in range(seeds):
