@@ -47,7 +47,7 @@ def made(schedule: Schedule, found: list[Outcome], out: Path) -> Report:
         parts += [Part("Curves", svg=svg), curves.reached(found)]
     if experiment.study:
         parts += experiment.study(found, out)
-    done = sum((out / job.folder / "result.json").exists() for job in schedule.jobs)
+    done = sum((out / folder / "result.json").exists() for folder in _folders(schedule))
     return Report(experiment.name, experiment.title, tuple(stated(schedule, done)), tuple(parts))
 
 
@@ -59,10 +59,16 @@ def stated(schedule: Schedule, done: int | None = None) -> list[str]:
         shortened = (
             f"; other than the paper's: {'; '.join(schedule.reasons)}" if schedule.reasons else ", the paper's own"
         )
-        count = f"{len(jobs)}" if done in (None, len(jobs)) else f"{done} of {len(jobs)}"
+        planned = len(_folders(schedule))
+        count = f"{planned}" if done in (None, planned) else f"{done} of {planned}"
         lines.append(f"Runs: {count} by the recipe {experiment.recipe}{shortened}.")
     lines += [f"Left out: {label}, {reason}." for label, reason in schedule.left_out.items()]
     return lines
+
+
+def _folders(schedule: Schedule) -> set[str]:
+    """Where its runs lie; rows may share one."""
+    return {job.folder for job in schedule.jobs}
 
 
 def _without_empty(lines: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
