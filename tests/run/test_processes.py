@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-EQUAL = 50  # updates whose losses are compared
-BEGINNING = 10  # of them, before the rounding of another order of sums grows: on one machine to 0.002 at the end
+EQUAL = 50  # updates whose losses are compared, at a low rate: at 0.02 rounding grows to 0.002 on some processors
 
 
 def together(out, *trials, timeout=200):
@@ -25,7 +24,7 @@ def together(out, *trials, timeout=200):
 
 @pytest.mark.slow
 def test_two_ranks_of_64_are_one_process_with_ghost_batches_of_64(tmp_path):
-    changes = {"batch_size": 128, "updates": EQUAL, "ghost_batch": 64, "lr": 0.02}
+    changes = {"batch_size": 128, "updates": EQUAL, "ghost_batch": 64, "lr": 0.001}
     one, two, other = together(
         tmp_path,
         {"name": "losses", "processes": 1, "count": EQUAL, "changes": changes},
@@ -34,10 +33,8 @@ def test_two_ranks_of_64_are_one_process_with_ghost_batches_of_64(tmp_path):
     )
     assert len(one[0]) == EQUAL
     assert two[0] == two[1]
-    assert two[0][:BEGINNING] == pytest.approx(one[0][:BEGINNING], abs=1e-5)
-    assert two[0] == pytest.approx(one[0], abs=1e-2)
-    without = pytest.approx(one[0][:BEGINNING], abs=1e-3)
-    assert other[0][:BEGINNING] != without  # without ghost batches it is another computation
+    assert two[0] == pytest.approx(one[0], abs=1e-5)
+    assert other[0] != pytest.approx(one[0], abs=1e-3)  # without ghost batches it is another computation
 
 
 def test_stopping_dying_resuming_and_testing(tmp_path):
