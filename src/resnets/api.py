@@ -193,7 +193,7 @@ def moments(data: str, at: Sequence[int] = (0,), *, device: str = "auto", **choi
     job, state = _begun(recipe, dataset, device_called(device))
     if waiting[-1] > state.schedule.total:
         raise UsageError(f"the recipe ends after {state.schedule.total:,} updates; {waiting[-1]:,} are too many")
-    if waiting[:1] == [0]:
+    if waiting[0] == 0:
         yield Moment(waiting.pop(0), job, dataset.name)
     with threads(job.recipe):
         for step in train_steps(job, state) if waiting else ():

@@ -64,7 +64,7 @@ def test_first_weights_by_name(call):
     assert models[0]["part"] == "train"
 
 
-def test_gradients_along_a_training(call, monkeypatch):
+def test_gradients_along_a_training(call, folder):
     """By updates asked for, in their order; the first is that of the first weights, and looking changes nothing."""
     command = ("analyze", "gradients", "cifar_resnet8", "digits", "--images", 30, "--json", "--at")
     code, out, err = call(*command, 2, 0, 1)
@@ -76,6 +76,15 @@ def test_gradients_along_a_training(call, monkeypatch):
     assert gradients[0] != gradients[1] != gradients[2]
     assert json.loads(call(*command, 2)[1])["models"][0]["layers"] == models[2]["layers"]
     assert json.loads(call(*command[:-1])[1])["models"][0]["layers"] == models[0]["layers"]
+    for kind, model in (
+        ("gradients", folder),
+        ("responses", folder),
+        ("complexity", "cifar_resnet8"),
+        ("shorten", folder),
+    ):
+        code, _, err = call("analyze", kind, model, *(["digits"] if kind != "complexity" else []), "--at", 1)
+        assert (code, len(err.splitlines())) == (2, 1)
+        assert "--at is for gradients of networks by their names" in err
     assert call(*command, -1)[::2] == (2, "resnets: at takes numbers of updates, 0 or more\n")
     code, _, err = call(*command, 1, 10**6)
     assert code == 2

@@ -66,6 +66,8 @@ class View:
 def look(verb: "Analyze") -> Found:
     """Do the analysis that VERB asks for, and write what it keeps."""
     kind = KINDS[verb.what]
+    if verb.at != (0,) and not (kind.fresh and all(map(_is_name, verb.inputs[:-1]))):
+        raise UsageError("--at is for gradients of networks by their names, such as cifar_plain20; leave it out")
     if verb.what in _OTHERS:
         return _OTHERS[verb.what](verb)
     if verb.out:

@@ -38,8 +38,8 @@ def one_crop(found: object, out: object) -> list[Part]:
     ]
     told = (
         "Top-1 error in percent. kh_repo: the paper's own models. The others also trained on windows of other aspect "
-        "ratios, which the paper did not: fb_torch gained 1.2 points by them with 34 layers. They have the stride of "
-        "a bottleneck in its 3×3. None of this is comparable with the paper's recipe.",
+        "ratios, which the paper did not: fb_torch gained 1.2 points by them with 34 layers. fb_torch and torchvision "
+        "have a bottleneck's stride in its 3×3. None of this is comparable with the paper's recipe.",
     )
     return [Part("One crop, as others report it", (head, *lines), text=told)]
 
