@@ -102,11 +102,13 @@ def begin(recipe: DetectionRecipe, folder: Path, machine: Machine, fresh: bool, 
 
 
 def _proposer(place: Path) -> DetectorNetwork:
-    """The detector in PLACE, which proposes as many regions as learn (arXiv:1506.01497: 2000), not as many as test."""
+    """The detector in PLACE, which proposes as many regions as learn (arXiv:1506.01497: 2000), not as many as test.
+
+    They are chosen by NMS among all of its anchors, as py-faster-rcnn does between two steps.
+    """
     found = load(place)
-    regions = found.regions
-    numbers = {name: (getattr(regions, name)[0],) * 2 for name in ("before_nms", "kept")}
-    return replace(found, regions=replace(regions, **numbers)).model()
+    kept = found.regions.kept[0]
+    return replace(found, regions=replace(found.regions, before_nms=(10**9,) * 2, kept=(kept,) * 2)).model()
 
 
 @dataclass
@@ -178,7 +180,7 @@ class Setting:
     def tested(self, tensors: dict[str, Tensor]) -> dict[str, Any]:
         """The figures of TENSORS on validation data, every `val_every` epochs and at the end."""
         state, val = self.state, self.val
-        if not val or self.recipe.learns == "rpn" or (state.epoch % self.recipe.val_every and not state.finished):
+        if not val or not self.recipe.complete or (state.epoch % self.recipe.val_every and not state.finished):
             return {}
         ap = self.test(tensors, val)[0].value(self.recipe.metric)
         error = 100 * (1 - (ap or 0.0))
@@ -205,7 +207,7 @@ class Setting:
         state, recipe, best, test = self.state, self.recipe, self.state.best, self.dataset.parts.get(self.last_part)
         chosen, name = (best.tensors, "best") if best else (last, "last")
         figures = None
-        if test and recipe.learns != "rpn":
+        if test and recipe.complete:
             began = time.perf_counter()
             figures, found = self.test(chosen, test)
             cost = {"seconds_per_image": (time.perf_counter() - began) / len(test)}

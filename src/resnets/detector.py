@@ -21,8 +21,10 @@ from .detection.job import Detection
 from .detection.objects import Detections, Scenes
 from .detection.recipe import DetectionRecipe
 from .detection.results import results_rows
+from .detection.scenes import STYLES
 from .errors import DataError, UsageError, safe_text, unknown
 from .models.device import device_called, device_of, moved
+from .recipe import Training
 from .record import read_recipe, resolve, run_of
 
 
@@ -44,7 +46,8 @@ def evaluated(
     """Test the detectors in PATHS, several as an ensemble, on a part of DATA (default: the first one's own).
 
     changes: fields of `Inference`. images: the first so many pictures, 0 for all. max_bad: default that of the
-    first one's run. Raises UsageError where the data has other classes than the models.
+    first one's run, as is the precision that is computed in. Objects of classes that the models do not know cannot be
+    used. Raises UsageError where the data has other classes than the models.
     """
     bundles = models_of(paths)
     run = run_of(resolve(paths[0]))
@@ -53,18 +56,21 @@ def evaluated(
     trained = read_recipe(run, DetectionRecipe) if run else None
     data = data or (trained.data if trained else "")
     allowed = max_bad if max_bad is not None else trained.max_bad if trained else 0.01
-    dataset = open_detection(data, allowed)
-    if dataset.classes != bundles[0].classes:
+    first = bundles[0]
+    dataset = open_detection(data, allowed, classes=None if data in STYLES else first.classes)
+    if dataset.classes != first.classes:
         names = ", ".join(map(safe_text, dataset.classes[:5]))
-        raise UsageError(f"{safe_text(data)} has the classes {names}, the model {', '.join(bundles[0].classes[:5])}")
+        raise UsageError(f"{safe_text(data)} has the classes {names}, the model {', '.join(first.classes[:5])}")
     name = next(name for name in ("test", "val", "train") if name in dataset.parts) if part == "auto" else part
     if name not in dataset.parts:
         raise unknown("part", name, dataset.parts)
     scenes = dataset.parts[name]
     scenes = scenes.subset(range(min(images, len(scenes)))) if images else scenes
-    first = bundles[0]
     testing = replace(first.testing, **(changes or {}))
-    recipe = DetectionRecipe("test", first.detector, data, normalize=first.normalize, testing=testing)
+    training = Training(precision=trained.training.precision) if trained else Training()
+    recipe = DetectionRecipe(
+        "test", first.detector, data, normalize=first.normalize, testing=testing, training=training
+    )
     models = [bundle.model().to(device_called()) for bundle in bundles]
     job, began = Detection(models[0], recipe, scenes), time.perf_counter()
     found = list(job.found(models, scenes))

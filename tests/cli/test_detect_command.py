@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from resnets.detection.results import check_results
+
 SMALL = ("--updates", "2", "--batch-size", "2", "--scale", "64", "--network", "cifar_resnet20", "--seed", "1")
 
 
@@ -45,6 +47,8 @@ def test_train_evaluate_predict(call, data, tmp_path):
     assert code == 0
     assert told["images"][0]["image_id"] == 1
     assert len(told["results"]) == len(told["images"][0]["detections"])
+    sizes = {1: (80, 64)}
+    assert len(check_results(told, sizes, [1], "bbox", "x")) == len(told["results"])  # evaluate --results takes it
     code, out, _ = call("detect", "predict", tmp_path / "run", data.parent, "--draw", tmp_path / "drawn")
     assert code == 0
     assert len(list((tmp_path / "drawn").glob("*.png"))) == 6

@@ -74,32 +74,31 @@ class Train(Verb):
 
     def made(self) -> Any:
         """The recipe that the options make. Raises UsageError."""
-        from ..detection.choose import fitted
+        from ..detection.choose import fitted, resized
         from ..detection.datasets import open_detection
         from ..detection.recipe import pyramid
         from ..detection.recipe import recipe as recipe_called
         from ..families import network as network_called
 
-        made = recipe_called(self.recipe, network_called(self.network), self.data)
+        made, longest = recipe_called(self.recipe, network_called(self.network), self.data), self.longest or 0
+        if min(self.scale, default=32) < 32:
+            raise UsageError("--scale must be at least 32")
         if self.recipe == "quick":
-            made = fitted(made, open_detection(self.data, made.max_bad if self.max_bad is None else self.max_bad))
+            dataset = open_detection(self.data, made.max_bad if self.max_bad is None else self.max_bad)
+            made = fitted(made, dataset, self.scale, longest)
+        else:
+            made = resized(made, self.scale, longest)
         made = pyramid(made) if self.design == "fpn" else made
         training = replace(made.training, **self._given(_TRAINING))
         if self.epochs and not self.updates:
             training = replace(training, updates=0)
         detector = replace(made.detector, **self._given(_DETECTOR))
         detector = replace(detector, anchors=self.anchors) if self.anchors else detector
-        scales, longest = self.scale or made.scales, self.longest or made.longest
-        longest = max(longest, max(scales))
-        testing = replace(made.testing, scale=scales[-1], longest=longest)
         if detector.bn == "frozen" and not (self.weights or made.weights):
             raise UsageError("BN of an untrained network cannot be frozen; give --weights, or --bn live")
-        if min(scales) < 32 or training.batch_size < 1 or training.lr <= 0 or training.epochs + training.updates < 1:
-            raise UsageError("--scale must be at least 32, --batch-size and --epochs or --updates at least 1, --lr > 0")
-        return replace(
-            made, detector=detector, training=training, testing=testing, scales=scales,
-            longest=longest, **self._given(_OWN),
-        )  # fmt: skip
+        if training.batch_size < 1 or training.lr <= 0 or training.epochs + training.updates < 1:
+            raise UsageError("--batch-size and --epochs or --updates must be at least 1, --lr larger than 0")
+        return replace(made, detector=detector, training=training, **self._given(_OWN))
 
     def _given(self, names: Sequence[str]) -> dict[str, Any]:
         given = {name: getattr(self, name) for name in names}

@@ -18,8 +18,7 @@ from ..models.network import ResidualNetwork
 from ..models.vgg import VGGNetwork
 from ..spec import Detector, Network
 
-_PYRAMID = 256  # channels of every level
-_HIDDEN = 1024  # of a region's two layers on the pyramid
+_HIDDEN = 4  # units of a region's two layers for each channel of the pyramid: 1024 for 256
 
 
 class Pool(nn.Module):
@@ -64,9 +63,9 @@ class C4(nn.Module):
         """Regions (R, out_channels, 14, 14) after the last stage, (R, map_channels, 7, 7)."""
         return self.network.last_stage(pooled)
 
-    def region(self, pooled: Tensor) -> Tensor:
-        """What the two sibling layers see of each region, (R, region_channels)."""
-        return self.region_map(pooled).mean((2, 3))
+    def region(self, made: Tensor) -> Tensor:
+        """What the two sibling layers see of the regions that `region_map` made, (R, region_channels)."""
+        return made.mean((2, 3))
 
     def shared(self) -> list[nn.Module]:
         """The modules whose layers all regions share."""
@@ -97,9 +96,9 @@ class VGGShared(nn.Module):
         """The pooled regions as they are."""
         return pooled
 
-    def region(self, pooled: Tensor) -> Tensor:
+    def region(self, made: Tensor) -> Tensor:
         """What the two sibling layers see of each region, (R, 4096)."""
-        return self.network.classifier(pooled.flatten(1))
+        return self.network.classifier(made.flatten(1))
 
     def shared(self) -> list[nn.Module]:
         """The modules whose layers all regions share."""
@@ -107,7 +106,10 @@ class VGGShared(nn.Module):
 
 
 class Pyramid(nn.Module):
-    """A feature pyramid on every stage (arXiv:1612.03144): 7×7 regions of the level that fits their size."""
+    """A feature pyramid on every stage (arXiv:1612.03144): 7×7 regions of the level that fits their size.
+
+    Every level has 256 channels, on narrow networks half of those of the last stage.
+    """
 
     side = 7
 
@@ -116,10 +118,11 @@ class Pyramid(nn.Module):
         network.fc, network.avgpool = nn.Identity(), nn.Identity()  # type: ignore[assignment]
         self.network = network
         widths = [stage.width for stage in network.spec.stages]
-        self.fpn = FeaturePyramidNetwork(widths, _PYRAMID, LastLevelMaxPool())
-        self.hidden = TwoMLPHead(_PYRAMID * self.side**2, _HIDDEN)
-        self.out_channels = self.map_channels = _PYRAMID
-        self.region_channels, self.stride = _HIDDEN, _stride(network.spec)
+        channels = min(256, max(64, widths[-1] // 2))
+        self.region_channels, self.stride = _HIDDEN * channels, _stride(network.spec)
+        self.fpn = FeaturePyramidNetwork(widths, channels, LastLevelMaxPool())
+        self.hidden = TwoMLPHead(channels * self.side**2, self.region_channels)
+        self.out_channels = self.map_channels = channels
         self.levels = [str(level) for level in range(len(widths))]
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
@@ -132,9 +135,9 @@ class Pyramid(nn.Module):
         """The pooled regions as they are."""
         return pooled
 
-    def region(self, pooled: Tensor) -> Tensor:
-        """What the two sibling layers see of each region, (R, 1024)."""
-        return self.hidden(pooled)
+    def region(self, made: Tensor) -> Tensor:
+        """What the two sibling layers see of each region, (R, region_channels)."""
+        return self.hidden(made)
 
     def shared(self) -> list[nn.Module]:
         """The modules whose layers all regions share."""

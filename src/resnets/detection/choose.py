@@ -1,40 +1,81 @@
 """Scale and anchors that fit a set of pictures, with the reasons."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .objects import DetectionSet
 from .recipe import DetectionRecipe
 
 _LOOKED_AT = 300  # pictures
-_SHARES = (0.15, 0.5, 0.85)  # of the boxes, whose sides the anchors have
+_SHARES = (1 / 6, 1 / 2, 5 / 6)  # of the boxes, whose sides the anchors have: the middle of each third
 _STEP = 4  # pixels that a side is a multiple of
+_SEEN = 40.0  # pixels that the middle box of every class should have: two and a half steps of a map of stride 16
+_GROWTH = 2  # times the recipe's own scale that small objects may ask for
 
 
-def fitted(recipe: DetectionRecipe, dataset: DetectionSet) -> DetectionRecipe:
-    """RECIPE with a scale no larger than the pictures are, and with anchors as large as their boxes."""
+def fitted(
+    recipe: DetectionRecipe, dataset: DetectionSet, scales: Sequence[int] = (), longest: int = 0
+) -> DetectionRecipe:
+    """RECIPE at a scale that shows every class, no larger than the pictures, with anchors as large as the boxes.
+
+    scales, longest: what the user wishes instead. Every class counts as much as any other, however many boxes it has.
+    """
     if not len(dataset.train):
-        return recipe
+        return resized(recipe, scales, longest)
     step = max(1, len(dataset.train) // _LOOKED_AT)
     indices = range(0, len(dataset.train), step)
     shorter = [min(dataset.train.size(index)) for index in indices]
-    usual = int(np.median(shorter)) if shorter else recipe.scales[-1]
-    scale = min(recipe.scales[-1], usual)
-    ratio = recipe.longest / recipe.scales[-1]
-    boxes = [dataset.train.objects(index).boxes * scale / side for index, side in zip(indices, shorter, strict=True)]
-    sides = np.concatenate([np.sqrt((box[:, 2] - box[:, 0]) * (box[:, 3] - box[:, 1])) for box in boxes])
-    count = len(recipe.detector.anchors)
-    anchors = recipe.detector.anchors
-    reasons = [f"shorter side {scale}: the pictures have {usual} pixels"]
-    if len(sides) and recipe.detector.design == "C4" and count == len(_SHARES):
-        found = [max(_STEP, _STEP * round(float(side) / _STEP)) for side in np.quantile(sides, _SHARES)]
-        anchors = tuple(sorted(set(found)))
+    usual = int(np.median(shorter))
+    found = [dataset.train.objects(index) for index in indices]
+    sides = np.concatenate([_sides(one.boxes) / side for one, side in zip(found, shorter, strict=True)])  # in pictures
+    labels = np.concatenate([one.labels for one in found])
+    names, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    smallest = min((float(np.median(sides[labels == name])) for name in names), default=1.0)
+    least = recipe.scales[-1]
+    wanted = min(max(least, _STEP * round(_SEEN / smallest / _STEP)), _GROWTH * least)
+    made = resized(recipe, tuple(scales) or (min(wanted, usual),), longest)
+    reasons = [f"shorter side {made.size}: {_why(made.size, scales, usual, wanted > least)}"]
+    if len(sides) and recipe.detector.design == "C4" and len(recipe.detector.anchors) == len(_SHARES):
+        typical = quantiles(sides * made.size, 1 / counts[inverse], _SHARES)
+        anchors = tuple(sorted({max(_STEP, _STEP * round(side / _STEP)) for side in typical}))
         reasons.append(
-            f"anchors of {', '.join(map(str, anchors))}: 15, 50 and 85 % of the boxes are smaller, in scaled pixels"
+            f"anchors of {', '.join(map(str, anchors))}: 1, 3 and 5 sixths of the boxes are smaller, in scaled pixels, "
+            "each class counted alike"
         )
+        made = replace(
+            made, detector=replace(made.detector, anchors=anchors),
+            testing=replace(made.testing, aim=max(_STEP, round(typical[1]))),
+        )  # fmt: skip
+    return replace(made, reasons=tuple(reasons))
+
+
+def quantiles(values: NDArray[np.floating], weights: NDArray[np.floating], shares: Sequence[float]) -> list[float]:
+    """The VALUES (n,) below which the SHARES of the WEIGHTS (n,) lie."""
+    order = np.argsort(values, kind="stable")
+    below = np.cumsum(weights[order]) / weights.sum()
+    return [float(values[order][min(np.searchsorted(below, share), len(order) - 1)]) for share in shares]
+
+
+def resized(recipe: DetectionRecipe, scales: Sequence[int], longest: int = 0) -> DetectionRecipe:
+    """RECIPE at SCALES, of which the last one tests; the longer side may be as many times longer as before."""
+    scales = tuple(scales) or recipe.scales
+    longest = max(longest or round(recipe.longest / max(recipe.scales) * max(scales)), *scales)
     return replace(
-        recipe, scales=(scale,), longest=round(scale * ratio), reasons=tuple(reasons),
-        testing=replace(recipe.testing, scale=scale, longest=round(scale * ratio)),
-        detector=replace(recipe.detector, anchors=anchors),
-    )  # fmt: skip
+        recipe, scales=scales, longest=longest, testing=replace(recipe.testing, scale=scales[-1], longest=longest)
+    )
+
+
+def _sides(boxes: NDArray[np.floating]) -> NDArray[np.float64]:
+    """The sides of squares as large as BOXES (n, 4)."""
+    return np.sqrt(np.float64(boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]))
+
+
+def _why(scale: int, wished: Sequence[int], usual: int, small: bool) -> str:
+    if wished:
+        return "as asked for"
+    if scale == usual:
+        return f"the pictures have {usual} pixels"
+    return "one class has small boxes" if small else "enough for the boxes of every class"

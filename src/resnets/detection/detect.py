@@ -14,7 +14,6 @@ from .objects import Detections
 from .rcnn import DetectorNetwork, View
 from .recipe import Inference
 
-_PRETRAINED = 224.0  # side that a region should have on the scale it is seen at (arXiv:1406.4729 section 4.3)
 _LEAST = 0.01  # pixels; a box that is thinner is none
 
 
@@ -100,7 +99,7 @@ def _seen(model: DetectorNetwork, views: dict[int, View], boxes: Tensor, testing
     if not testing.scales:
         return model.seen(view.features, [view.scaled(boxes)], [view.shape])
     scales = sorted(testing.scales)
-    first = adjacent(boxes, [float(views[scale].factors.mean()) for scale in scales])
+    first = adjacent(boxes, [float(views[scale].factors.mean()) for scale in scales], testing.aim)
     seen: Tensor | None = None
     for number, scale in enumerate(scales):
         where = torch.nonzero((first == number) | (first + 1 == number))[:, 0]
@@ -112,14 +111,14 @@ def _seen(model: DetectorNetwork, views: dict[int, View], boxes: Tensor, testing
     return model.seen(view.features, [boxes], [view.shape]) if seen is None else seen
 
 
-def adjacent(boxes: Tensor, factors: Sequence[float]) -> Tensor:
-    """For each region the first of the two adjacent scales between which it comes nearest to 224² pixels.
+def adjacent(boxes: Tensor, factors: Sequence[float], aim: float = 224) -> Tensor:
+    """For each region the first of the two adjacent scales between which it comes nearest to AIM² pixels.
 
     factors: of every scale, ascending. One scale alone has no neighbour and is taken for all.
     """
     side = ((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])).clamp(min=1).sqrt()
     last = max(len(factors) - 2, 0)
-    fits = torch.stack([side * factor for factor in factors], 1) <= _PRETRAINED
+    fits = torch.stack([side * factor for factor in factors], 1) <= aim
     return (fits.sum(1) - 1).clamp(0, last)
 
 

@@ -45,7 +45,7 @@ class SceneBatch:
 
 @dataclass
 class Detection:
-    """What `train` asks for, and `found` for the same model; `proposer` proposes in its place where there is one."""
+    """What `train` asks for, and `found` for the same model; in training `proposer` proposes where there is one."""
 
     model: DetectorNetwork
     recipe: DetectionRecipe

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -77,6 +77,8 @@ class DetectorNetwork(nn.Module):
         initialise(network, fan)
         self.body: Body = body(spec, network)
         self.rpn = proposer(spec, numbers, self.body)
+        if spec.bn == "live":  # torchvision's deviation of 0.01 is meant for wide layers behind trained ones
+            initialise(cast(nn.Module, self.rpn.head.conv), fan)
         seen = self.body.region_channels * (2 if spec.context else 1)
         predictor = FastRCNNPredictor(seen, spec.classes + 1)
         nn.init.normal_(predictor.cls_score.weight, std=0.01)  # arXiv:1504.08083 section 2.3
@@ -129,7 +131,8 @@ class DetectorNetwork(nn.Module):
         self, features: dict[str, Tensor], boxes: list[Tensor], shapes: list[tuple[int, int]], targets: list[Target]
     ) -> dict[str, Tensor]:
         boxes, matched, labels, deltas = self.heads.select_training_samples(boxes, targets)
-        logits, found = self.predicted(self.seen(features, boxes, shapes))
+        seen, maps = self._regions(features, boxes, shapes)
+        logits, found = self.predicted(seen)
         label, delta, count = torch.cat(labels), torch.cat(deltas), max(1, sum(map(len, labels)))
         positive = label > 0
         own = found.view(len(label), -1, 4)[positive, label[positive]]
@@ -143,21 +146,31 @@ class DetectorNetwork(nn.Module):
             chosen = [each > 0 for each in labels]
             inside = [box[where] for box, where in zip(boxes, chosen, strict=True)]
             which = [match[where] for match, where in zip(matched, chosen, strict=True)]
-            logits = self._mask_logits(features, inside, shapes)
+            logits = self._mask_logits(features, inside, shapes, maps[positive])
             masks, names = [t["masks"] for t in targets], [t["labels"] for t in targets]
             losses["mask"] = maskrcnn_loss(logits, inside, masks, names, which)
         return losses
 
     def seen(self, features: dict[str, Tensor], boxes: list[Tensor], shapes: list[tuple[int, int]]) -> Tensor:
         """What the two sibling layers see of each region, (R, C); with context the whole image beside it."""
-        own = self.body.region(self.heads.box_roi_pool(features, boxes, shapes))
+        return self._regions(features, boxes, shapes)[0]
+
+    def _regions(
+        self, features: dict[str, Tensor], boxes: list[Tensor], shapes: list[tuple[int, int]]
+    ) -> tuple[Tensor, Tensor]:
+        """What is seen of each region, and its map (R, c, h, w).
+
+        All that is pooled passes the region's layers together, so that live BN has one set of statistics of it.
+        """
+        pooled = self.heads.box_roi_pool(features, boxes, shapes)
         if not self.spec.context:
-            return own
-        whole = [torch.tensor([[0.0, 0, width, height]], device=own.device) for height, width in shapes]
-        around = self.body.region(self.heads.box_roi_pool(features, whole, shapes))
-        return torch.cat(
-            (own, around.repeat_interleave(own.new_tensor([len(box) for box in boxes], dtype=torch.int64), 0)), 1
-        )
+            maps = self.body.region_map(pooled)
+            return self.body.region(maps), maps
+        whole = [torch.tensor([[0.0, 0, width, height]], device=pooled.device) for height, width in shapes]
+        maps = self.body.region_map(torch.cat((pooled, self.heads.box_roi_pool(features, whole, shapes))))
+        own, around = self.body.region(maps).split([len(pooled), len(shapes)])
+        counts = torch.tensor([len(box) for box in boxes], device=own.device)
+        return torch.cat((own, around.repeat_interleave(counts, 0)), 1), maps[: len(pooled)]
 
     def predicted(self, seen: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (R, 1 + classes) and box deltas (R, 4 · (1 + classes)), float32."""
@@ -190,21 +203,34 @@ class DetectorNetwork(nn.Module):
         logits = self._mask_logits(view.features, [view.scaled(boxes)], [view.shape])
         return logits[torch.arange(len(labels)), labels].float().sigmoid()
 
-    def _mask_logits(self, features: dict[str, Tensor], boxes: list[Tensor], shapes: list[tuple[int, int]]) -> Tensor:
+    def _mask_logits(
+        self,
+        features: dict[str, Tensor],
+        boxes: list[Tensor],
+        shapes: list[tuple[int, int]],
+        maps: Tensor | None = None,
+    ) -> Tensor:
+        """Logits (n, classes, side, side) of the masks in BOXES, whose MAPS are known in training."""
         assert self.mask_layers is not None
-        assert self.mask_pool is not None
-        return self.mask_layers(self.body.region_map(self.mask_pool(features, boxes, shapes))).float()
+        if self.mask_pool is not None:
+            maps = self.mask_pool(features, boxes, shapes)
+        elif maps is None:
+            maps = self.body.region_map(self.heads.box_roi_pool(features, boxes, shapes))
+        return self.mask_layers(maps).float()
 
 
 def _mask_layers(spec: Detector, shared: Body) -> tuple[nn.Sequential | None, nn.Module | None]:
-    """The mask branch of arXiv:1703.06870 figure 4: on C4's last stage, on the pyramid with four convolutions first."""
+    """The mask branch of arXiv:1703.06870 figure 4, and what pools for it, None where it shares the region's map.
+
+    It stands on C4's last stage; on the pyramid, with regions of 14×14 of its own, on four convolutions.
+    """
     if not spec.masks:
         return None, None
     classes, convs = spec.classes + 1, [256] * 4
     if isinstance(shared, Pyramid):
         layers = [MaskRCNNHeads(shared.map_channels, convs, 1), MaskRCNNPredictor(256, 256, classes)]
         return nn.Sequential(*layers), pool(spec, shared, 14)
-    return nn.Sequential(MaskRCNNPredictor(shared.map_channels, 256, classes)), pool(spec, shared)
+    return nn.Sequential(MaskRCNNPredictor(shared.map_channels, 256, classes)), None
 
 
 def _factors(old: Sequence[int], new: Sequence[int]) -> Tensor:

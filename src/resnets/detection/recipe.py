@@ -35,7 +35,8 @@ class Inference:
     """How a detector is tested, with the improvements of he2015 appendix B as switches.
 
     refine: pool again from every region's best box, and vote. scales: shorter sides between which each region chooses
-    two adjacent ones, merged by maxout; empty for `scale` alone. Proposals come from `scale` always. nms: IoU of the
+    two adjacent ones, merged by maxout; empty for `scale` alone. Proposals come from `scale` always. aim: side in
+    pixels that a region should have on the scale it is seen at, 224 in arXiv:1406.4729 section 4.3. nms: IoU of the
     suppression in a class. voting: IoU from which boxes vote (arXiv:1505.01749). limit: detections of an image.
     """
 
@@ -43,6 +44,7 @@ class Inference:
     longest: int = 1000
     refine: bool = False
     scales: tuple[int, ...] = ()
+    aim: int = 224
     nms: float = 0.3
     voting: float = 0.5
     score: float = 0.0
@@ -96,6 +98,11 @@ class DetectionRecipe:
         """The shorter side in testing, in pixels."""
         return self.testing.scale
 
+    @property
+    def complete(self) -> bool:
+        """Whether what was trained can be tested: neither RPN alone nor regions that another network proposes."""
+        return self.learns != "rpn" and self.proposals in ("", self.weights)
+
 
 COCO_ANCHORS = (64, 128, 256, 512)
 
@@ -120,15 +127,16 @@ def coco_2015(network: AnyNetwork, data: str) -> DetectionRecipe:
 
 
 def quick(network: AnyNetwork, data: str) -> DetectionRecipe:
-    """From scratch on a CPU: live BN, RoIAlign, small scale, one-cycle, averaged weights."""
+    """From scratch on a CPU: live BN, RoIAlign, small scale, one-cycle, averaged weights; the border teaches too."""
     training = Training(
         epochs=40, batch_size=4, lr=0.02, schedule="one-cycle", weight_decay=1e-4, nesterov=True, ema=0.998,
         precision="auto", decay="no-norm-bias",
     )  # fmt: skip
     return DetectionRecipe(
         "quick", Detector(network, 1, anchors=(32, 64, 128), pooling="align", bn="live"), data,
-        scales=(240,), longest=480, val_every=5, regions=Regions((2000, 1000), (500, 200), smallest=4.0, regions=64),
-        testing=Inference(240, 480), training=training,
+        scales=(240,), longest=480, val_every=5,
+        regions=Regions((2000, 1000), (500, 200), smallest=4.0, regions=64, inside_only=False),
+        testing=Inference(240, 480, aim=64), training=training,
     )  # fmt: skip
 
 
@@ -143,7 +151,8 @@ def pyramid(made: DetectionRecipe) -> DetectionRecipe:
 
 
 # Updates of a step, the one from which the rate is a tenth, and pictures an update: of RPN, and of the regions
-# (arXiv:1506.01497 section 3.3 as py-faster-rcnn has it; he2015 appendix A). A user's own length scales them.
+# (arXiv:1506.01497 section 3.3 as py-faster-rcnn has it; he2015 appendix A). A user's own length scales them. Two
+# pictures share the regions that one has in joint training.
 _STEPS = {
     "voc-2015": {"rpn": (80_000, 60_000, 1), "regions": (40_000, 30_000, 2)},
     "coco-2015": {"rpn": (320_000, 240_000, 8), "regions": (320_000, 240_000, 16)},
@@ -158,8 +167,9 @@ def alternating(made: DetectionRecipe) -> tuple[DetectionRecipe, ...]:
     """
 
     def step(number: int, learns: Literal["rpn", "regions"], **changes: object) -> DetectionRecipe:
-        training = made.training
+        training, regions = made.training, replace(made.regions, background_from=0.1)
         if made.name in _STEPS:
+            regions = replace(regions, regions=regions.regions // 2)
             usual = RECIPES[made.name](made.network, made.data).training
             updates, mark, pictures = _STEPS[made.name][learns]
             part, size = training.updates / usual.updates, training.batch_size / usual.batch_size
@@ -167,7 +177,6 @@ def alternating(made: DetectionRecipe) -> tuple[DetectionRecipe, ...]:
                 training, updates=max(1, round(part * updates)) if training.updates else 0,
                 milestones=(max(1, round(part * mark)),), batch_size=max(1, round(size * pictures)),
             )  # fmt: skip
-        regions = replace(made.regions, background_from=0.1)
         return replace(
             made, name=f"{made.name}-step-{number}", learns=learns, training=training, regions=regions, **changes
         )

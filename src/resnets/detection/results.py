@@ -74,6 +74,8 @@ def check_results(
     Raises DataError for the first fault, with its place.
     """
     where = safe_text(where)
+    if isinstance(value, dict) and "results" in value:  # what `detect predict --json` prints
+        value = value["results"]
     if not isinstance(value, list):
         raise DataError(
             f"{where}: expected a list of results, each with image_id, category_id, score and {_KEYS[kind]}"

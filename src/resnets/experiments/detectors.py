@@ -8,7 +8,7 @@ from typing import Any
 
 from ..analysis.complexity import complexity
 from ..detection.datasets import open_detection
-from ..detection.recipe import DetectionRecipe, Regions
+from ..detection.recipe import DetectionRecipe, Inference, Regions
 from ..detection.recipe import recipe as recipe_called
 from ..detection.result import DetectionResult
 from ..detector import evaluated
@@ -34,10 +34,12 @@ def schedule(experiment: Experiment, wish: Wish, known: Callable[[Any], float] =
     The paper's protocol needs its data in wish.data and the weights of its backbones in wish.data/weights. Raises
     DataError where they are missing, UsageError where the budget is too small.
     """
-    rows = [row for row in experiment.rows if isinstance(row, DetectorRow) and row.network]
+    found = [row for row in experiment.rows if isinstance(row, DetectorRow) and row.network]
+    served = {} if wish.miniature else {row.label: row.note for row in found if row.server}
+    rows = [row for row in found if row.label not in served]
     recipes = [(row, _recipe(experiment, row, wish)) for row in rows]
     if not recipes:
-        return Schedule(experiment, (), {}, ())
+        return Schedule(experiment, (), served, ())
     pictures = _pictures(experiment, recipes[0][1])
     updates = wish.updates or (_UPDATES if wish.miniature else 0)
     per = known(min((recipe for _, recipe in recipes), key=_cost))
@@ -58,7 +60,7 @@ def schedule(experiment: Experiment, wish: Wish, known: Callable[[Any], float] =
         )
     elif jobs[0].recipe.training.updates < jobs[0].whole:
         reasons.append(f"{jobs[0].recipe.training.updates:,} of {jobs[0].whole:,} updates")
-    return Schedule(experiment, tuple(jobs), {}, tuple(reasons))
+    return Schedule(experiment, tuple(jobs), served, tuple(reasons))
 
 
 def _recipe(experiment: Experiment, row: DetectorRow, wish: Wish) -> DetectionRecipe:
@@ -74,11 +76,16 @@ def _recipe(experiment: Experiment, row: DetectorRow, wish: Wish) -> DetectionRe
         training = replace(made.training, batch_size=2, precision="auto")
         return replace(
             made, detector=replace(made.detector, bn="live"), regions=_SMALL, scales=(_SCALE,), longest=2 * _SCALE,
-            testing=replace(made.testing, scale=_SCALE, longest=2 * _SCALE), test_images=_PICTURES, training=training,
+            testing=_small(made.testing), test_images=_PICTURES, training=training,
             val_every=10**6,
         )  # fmt: skip
     folder = Path(data.partition(":")[0])
     return replace(made, weights=str(_weights(folder, row.network)), origin="msra" if "_v1" in row.network else "")
+
+
+def _small(testing: Inference) -> Inference:
+    """TESTING at the scale of a miniature."""
+    return replace(testing, scale=_SCALE, longest=2 * _SCALE, aim=round(testing.aim * _SCALE / PAPER_SCALE))
 
 
 def _weights(folder: Path, network: str) -> Path:

@@ -45,12 +45,14 @@ class DetectorRow(Row):
     """A row of a detection table; published figures are percent by the names that `Figures.means` has.
 
     changes: fields of the recipe's detector. testing: fields of its `Inference`. of: the label of the row whose run is
-    tested once more, in another way. over: of the row that its gain is told against; default: the first one.
+    tested once more, in another way. over: of the row that its gain is told against; default: the first one. server:
+    whether the annotations of its test are with a server alone; such a row runs in small only, on other data.
     """
 
     testing: Mapping[str, Any] = field(default_factory=dict)
     of: str = ""
     over: str = ""
+    server: bool = False
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,10 @@ def _row(entry: dict[str, str | float]) -> DetectorRow:
     """VOC 2007 is tested here; the annotations of the VOC 2012 test are with its server."""
     here = entry["test"] == "VOC07 test"
     label, figure = f"{entry['net']}, {entry['train']}", "voc07" if here else "area"
+    changes = {} if here else {"metric": "area"}
     note = "" if here else "tested by VOC's server"
-    network = NETWORKS[str(entry["net"])] if here else ""
-    return DetectorRow(label, network, {figure: float(entry["map"])}, note=note)
+    network = NETWORKS[str(entry["net"])]
+    return DetectorRow(label, network, {figure: float(entry["map"])}, note=note, changes=changes, server=not here)
 
 
 EXPERIMENT = Experiment(
