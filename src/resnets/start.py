@@ -29,6 +29,7 @@ from .detection.recipe import DetectionRecipe
 from .errors import EnvironmentProblem, UsageError, unknown
 from .families import name_of
 from .models import create_model, load_weights
+from .models.bypass import check_active
 from .models.device import CPU, device_called, device_of
 from .models.fused import works
 from .models.layers import free_at_once, set_compiled, set_ghost_batch
@@ -112,14 +113,14 @@ def settled(recipe: R, folder: Path, device: torch.device | None = None) -> R:
     training, path = recipe.training, folder / "recipe.json"
     kept = json.loads(path.read_bytes())["training"] if path.exists() else {}
     if training.precision == "auto":
-        training = replace(training, precision=kept.get("precision") or _precision(device or device_called()))
+        training = replace(training, precision=kept.get("precision") or precision(device or device_called()))
     if kept and training.kernels == "auto":
         training = replace(training, kernels=kept.get("kernels", "eager"))
     return replace(recipe, training=training)
 
 
-def _precision(device: torch.device) -> str:
-    """ "bf16" on cards that have it."""
+def precision(device: torch.device) -> str:
+    """ "fp32" or "bf16": on cards the latter where they have it, on a CPU what is faster."""
     if device.type == "cpu":
         return faster_precision()
     return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
@@ -130,7 +131,7 @@ def faster_precision() -> str:
     images, conv = torch.randn(32, 16, 32, 32), torch.nn.Conv2d(16, 16, 3, padding=1).to(memory_format=_LAST)
     images = images.contiguous(memory_format=_LAST)
     seconds: dict[str, float] = {}
-    for precision in ("fp32", "bf16") * 3:
+    for precision in ("fp32", "bf16") * 6:
         began = time.perf_counter()
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
             conv(images).sum().backward()
@@ -226,6 +227,8 @@ def new_state(recipe: Recipe, images: int, fresh: bool, device: torch.device = C
     notes = start_from(model, recipe.weights, recipe.origin) if recipe.weights and fresh else []
     check_fits(model, recipe.network)
     set_ghost_batch(model, training.ghost_batch)
+    if training.active_units:
+        check_active(model, training.active_units)
     if training.recompute:
         if not isinstance(model, ResidualNetwork):
             raise UsageError(f"recompute is for residual networks; {name_of(recipe.network)} keeps its activations")

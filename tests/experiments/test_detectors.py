@@ -33,7 +33,8 @@ def test_every_table_plans(name):
     assert {job.row.label for job in planned.jobs} == trained
     assert all(job.recipe.training.updates == 2 for job in planned.jobs)
     assert "miniature" in planned.reasons[0]
-    assert len({job.folder for job in planned.jobs}) == len(planned.jobs)
+    alike = 2 if name == "table-11" else 1  # in small VOC 2012 and VOC 2007 are the same data
+    assert alike * len({job.folder for job in planned.jobs}) == len(planned.jobs)
 
 
 @pytest.mark.slow

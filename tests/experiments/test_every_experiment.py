@@ -142,4 +142,5 @@ def test_all_of_them_have_a_page_with_links(reproduce, out, monkeypatch):
     for name in (*QUICK, "lesions"):
         assert f'href="{name}/report.html"' in page
         assert (out / name / "report.html").is_file()
-    assert "table-3" not in page
+    assert 'href="table-3/' not in page
+    assert "get ILSVRC2012_img_train.tar" in page.partition("Left out")[2]

@@ -7,6 +7,7 @@ import time
 from dataclasses import replace
 
 import pytest
+from PIL import Image
 from small_experiment import SMALL, speed
 
 from resnets.cli.main import main
@@ -89,12 +90,14 @@ def test_a_report_has_published_ours_and_a_verdict(small):
 
 
 def test_a_run_that_diverges_is_told_and_the_others_go_on(tmp_path):
-    rows = (Row("a", "cifar_resnet8", failed=True, changes={"lr": 1e30, "optimizer": "sgd"}), Row("b", "cifar_plain8"))
+    rows = (Row("a", "cifar_resnet8", failed=20.0, changes={"lr": 1e30, "optimizer": "sgd"}), Row("b", "cifar_plain8"))
     planned = schedule(replace(SMALL, rows=rows), Wish(updates=3), speed)
     events = [happening.event for happening in running.run(planned, tmp_path / "runs")]
     assert any(isinstance(event, NumericError) for event in events)
     first, second = running.outcomes(planned, tmp_path / "runs")
-    assert verdicts.verdict(planned, first, "top1").startswith("fails, as published: ")
+    assert verdicts.verdict(planned, first, "top1").startswith("not comparable: 3 of ")
+    assert "; diverged, " in verdicts.verdict(planned, first, "top1")
+    assert verdicts.verdict(replace(planned, reasons=()), first, "top1").startswith("fails, as published; diverged, ")
     assert second.figures
     assert list(running.run(planned, tmp_path / "runs")) == [], "it is not tried again"
 
@@ -122,8 +125,9 @@ def test_a_training_error_is_reached_at_the_end_of_a_stretch(tmp_path):
         ([8.6, 8.8], Row("x", "n", {"top1": 8.75}), "within the band of 0.5 points"),
         ([8.0], Row("x", "n", {"top1": 8.75}), "better by 0.75"),
         ([9.5], Row("x", "n", {"top1": 8.75}), "short by 0.75"),
-        ([25.0], Row("x", "n", failed=True), "fails, as published"),
-        ([12.0], Row("x", "n", failed=True), "does not fail here"),
+        ([25.0], Row("x", "n", failed=20.0), "fails, as published"),
+        ([12.0], Row("x", "n", failed=20.0), "does not fail here"),
+        ([40.0], Row("x", "n", failed=60.0), "does not fail here"),
         ([12.0], Row("x", "n"), "no published figure"),
         ([9.5], Row("x", "n", {"top1": 8.75}, band=1.0), "within the band of 1 points"),
         ([6.6], Row("x", "n", {"top1": 6.43}, means={"top1": 6.61}), "within the band of 0.5 points"),
@@ -207,14 +211,43 @@ def test_bad_input_is_one_line_and_leaves_nothing(tmp_path, capsys):
     assert main(["reproduce", "table-3", "--out", out]) == 3
     assert main(["reproduce", "figure-1", "--miniature", "--data", "digits", "--out", out]) == 2
     assert main(["reproduce", "table-3", "--miniature", "--data", str(tmp_path), "--out", out]) == 3
+    assert main(["reproduce", "all", "--budget", "soon", "--out", out]) == 2
+    assert main(["reproduce", "all", "--only", "plain-20", "--out", out]) == 2
+    assert main(["reproduce", "figure-5", "--seeds", "3", "--out", out]) == 2
     lines = capsys.readouterr().err.strip().splitlines()
-    assert len(lines) == 8
+    assert len(lines) == 11
     assert "nearest: table-6" in lines[0]
     assert "too small for one update" in lines[3]
     assert "get ILSVRC2012_img_train.tar" in lines[5]
     assert "--miniature is for ImageNet and detection" in lines[6]
     assert "photographs" in lines[7]
+    assert "is no budget" in lines[8]
+    assert "trains nothing; leave out --data, --seeds and --updates" in lines[10]
     assert not (tmp_path / "out").exists()
+
+
+def test_a_miniature_that_comes_to_nothing_leaves_no_copies(tmp_path, capsys, monkeypatch):
+    """Its photographs are those of RESNETS_DATA where none are named; a plan alone keeps none either."""
+    place = tmp_path / "data" / "imagenet-sample"
+    place.mkdir(parents=True)
+    for number in range(4):
+        Image.new("RGB", (300, 260), (90, 20 * number, 0)).save(place / f"n0000000{number % 2}_{number}.JPEG")
+    monkeypatch.setenv("RESNETS_DATA", str(tmp_path / "data"))
+    command = ["reproduce", "table-3", "--miniature", "--out", str(tmp_path / "out")]
+    assert main([*command, "--only", "nonsense"]) == 2
+    assert main([*command, "--budget", "0.0001s"]) == 2
+    assert not (tmp_path / "out").exists()
+    capsys.readouterr()
+    assert main([*command, "--plan"]) == 0
+    assert "a miniature" in capsys.readouterr().out
+    assert not (tmp_path / "out").exists()
+
+
+def test_costs_of_table_1_are_rounded_or_cut_off():
+    (part,) = experiment("table-1").study([], None)
+    said = {row[0]: row[-1] for row in part.table[1:]}
+    assert said["resnet34_a"] == said["resnet152_v1"] == "the same, rounded"
+    assert said["resnet50_v1"] == "the same, cut off"
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 from small_experiment import SMALL, speed
 
+from resnets.analysis.complexity import complexity
 from resnets.cli.main import main
 from resnets.errors import DataError, UsageError
 from resnets.experiments import planning
@@ -22,7 +23,7 @@ def test_budgets(text, seconds):
     assert seconds_of(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "10", "min", "-1h", "0s", "ten min", "1e3s"])
+@pytest.mark.parametrize("text", ["", "10", "min", "-1h", "0s", "ten min", "1e3s", "²min"])
 def test_what_is_no_budget(text):
     with pytest.raises(UsageError, match="is no budget"):
         seconds_of(text)
@@ -34,7 +35,7 @@ def test_a_budget_gives_every_row_the_same_updates_and_moves_the_drops():
     assert len(lengths) == 1
     (updates,) = lengths
     assert 1 <= updates < 64_000
-    assert found.seconds == pytest.approx(0.75 * 60, rel=0.05)
+    assert found.seconds == pytest.approx(0.85 * 60, rel=0.05)
     job = found.jobs[0]
     assert job.recipe.training.milestones == (round(updates / 2), round(0.75 * updates))
     assert [job.row.label for job in found.jobs] == ["plain-20", "plain-56"]
@@ -54,8 +55,9 @@ def test_a_shorter_run_warms_up_as_long_or_half_of_it(updates, warm):
 
 
 def test_without_a_budget_it_is_the_paper_s_protocol():
-    found = schedule(experiment("table-6").only(["ResNet 20"]), Wish("digits"), speed)
-    assert [job.recipe.seed for job in found.jobs] == [0, 1, 2, 3, 4]
+    found = schedule(experiment("table-6").only(["ResNet 20", "ResNet 110"]), Wish("digits"), speed)
+    seeds = [(job.row.label, job.recipe.seed) for job in found.jobs]
+    assert seeds == [("ResNet 20", 0), *(("ResNet 110", seed) for seed in range(5))], "five runs of 110 layers alone"
     assert {job.recipe.training.updates for job in found.jobs} == {64_000}
     assert found.jobs[0].recipe.training.precision == "fp32"
     assert found.reasons == ("digits in place of cifar10",)
@@ -76,10 +78,45 @@ def test_a_budget_too_small_for_one_update_says_what_it_takes():
 
 
 def test_rows_whose_test_would_eat_the_budget_are_left_out():
-    found = schedule(experiment("figure-6"), Wish("digits", 100.0), lambda recipe: 1e-7)
+    found = schedule(experiment("figure-6"), Wish("digits", 100.0), lambda recipe: 1e-8)
     assert "ResNet 1202" in found.left_out
     assert "its test alone takes about" in found.left_out["ResNet 1202"]
     assert "plain-20" in {job.row.label for job in found.jobs}
+
+
+def test_tests_are_part_of_the_budget():
+    """After every epoch and twice at the end 359 images pass forward, which is a third of what an update computes."""
+    row = experiment("figure-1").only(["plain-20"])
+    found = schedule(row, Wish("digits", 20.0), lambda recipe: 1e-9)
+    job = found.jobs[0]
+    image = 1e-9 * complexity(replace(job.recipe.network, size=job.recipe.size)).multiply_adds
+    updates = job.recipe.training.updates
+    epochs = updates / 12  # of 1,438 images in batches of 128
+    assert job.seconds == pytest.approx(image * (128 * updates + 359 / 3 * (epochs + 2)), rel=1e-6)
+    assert found.seconds <= 0.85 * 20
+
+
+def test_all_runs_of_an_experiment_have_one_precision(tmp_path, monkeypatch):
+    """The first one decides what is faster here; a run that has begun keeps its own."""
+    answers = iter(["fp32", "bf16"])
+    monkeypatch.setattr(speeds, "precision", lambda device: next(answers))
+    job = schedule(experiment("figure-1"), Wish("digits", updates=1), speed).jobs[0]
+    assert job.recipe.training.precision == "auto"
+    for folder in ("one", "two"):
+        assert speeds.settled(job.recipe, tmp_path / folder, tmp_path).training.precision == "fp32"
+    (tmp_path / "begun").mkdir()
+    (tmp_path / "begun/recipe.json").write_text("{}")
+    assert speeds.settled(job.recipe, tmp_path / "begun", tmp_path) == job.recipe
+
+
+def test_a_damaged_speed_is_named(tmp_path):
+    with speeds.remembered(tmp_path) as known:
+        recipe = schedule(experiment("figure-1"), Wish("digits", updates=1), speed).jobs[0].recipe
+        known(recipe)
+        (path,) = (tmp_path / "speed").iterdir()
+        path.write_text("quick")
+        with pytest.raises(DataError, match="holds no number; remove it"):
+            known(recipe)
 
 
 def test_the_same_run_of_two_experiments_is_one(tmp_path):

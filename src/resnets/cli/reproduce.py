@@ -1,10 +1,12 @@
 """`reproduce`: a table or figure of the literature, the published numbers beside ours."""
 
 import os
+import shutil
 import subprocess
 import sys
-from contextlib import nullcontext
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -35,9 +37,10 @@ class Reproduce(Verb):
     updates: Annotated[int, arg(help="so many updates for every run, 0: as the budget says")] = 0
     seeds: Annotated[int, arg(help="runs per row; default: the paper's with full, else 1")] = 0
     only: Annotated[tuple[str, ...], arg(help="rows by their label; default: all")] = ()
-    miniature: Annotated[bool, arg(help="ImageNet or detection in small; --data: photographs, or a detection set")] = (
-        False
-    )
+    miniature: Annotated[
+        bool,
+        arg(help="ImageNet or detection in small; --data: photographs (default: imagenet-sample), or a detection set"),
+    ] = False
     devices: Annotated[str, arg(help="a process on each, as cuda:0,cuda:1 or cpu,cpu")] = ""
     workers: Annotated[int | None, arg(help="processes that decode pictures; changes nothing but speed")] = None
     out: Annotated[Path, arg(help="where runs and reports lie")] = Path("runs/reproduce")
@@ -49,30 +52,40 @@ class Reproduce(Verb):
         from ..experiments import reporting
         from ..experiments.catalogue import EXPERIMENTS, experiment
 
-        names = list(EXPERIMENTS) if self.name == "all" else [self.name]
-        if self.updates < 0 or self.seeds < 0:
-            raise UsageError("--updates and --seeds must be at least 0")
-        chosen = [experiment(name) for name in names]
+        everything = self.name == "all"
+        chosen = [experiment(name) for name in (EXPERIMENTS if everything else [self.name])]
+        self._check(chosen)
         if self.miniature and not any(one.data == "imagenet" or one.task in _EMBEDDED for one in chosen):
             raise UsageError(f"--miniature is for ImageNet and detection; {self.name} takes --budget")
         helpers = self._helpers()
         try:
-            told = (
-                [self._one(chosen[0], 1)] if self.name != "all" else [self._tried(one, len(chosen)) for one in chosen]
-            )
+            share = sum(map(self._trains, chosen)) if everything else 1
+            told = [self._tried(one, share) for one in chosen] if everything else [self._one(chosen[0], share)]
         except BaseException:
             for helper in helpers:
                 helper.terminate()
             raise
-        written = [(one.name, one.title) for one, facts in zip(chosen, told, strict=True) if "skipped" not in facts]
         if any(helper.wait() for helper in helpers):
             raise EnvironmentProblem("a process on another device failed; see its own message")
-        if self.name == "all" and not self.plan:
-            page = reporting.index(written, self.out)
-            console(to_stderr=self.json).print(f"index   {page}")
+        if everything and not self.plan:
+            rows = [(one.name, one.title, facts.get("skipped", "")) for one, facts in zip(chosen, told, strict=True)]
+            console(to_stderr=self.json).print(f"index   {reporting.index(rows, self.out)}")
         if self.json:
-            print_json(told[0] if self.name != "all" else {"experiments": told})
+            print_json({"experiments": told} if everything else told[0])
         return 0
+
+    def _check(self, chosen: list[Any]) -> None:
+        """Raise UsageError for options that are wrong for all of them, before anything is written."""
+        from ..experiments.experiment import seconds_of
+
+        if self.updates < 0 or self.seeds < 0:
+            raise UsageError("--updates and --seeds must be at least 0")
+        seconds_of(self.budget)
+        if self.only and self.name == "all":
+            raise UsageError("--only takes rows of one experiment; name it in place of all")
+        first = chosen[0].only(list(self.only))
+        if self.name != "all" and not first.rows and (self.data or self.seeds or self.updates):
+            raise UsageError(f"{self.name} trains nothing; leave out --data, --seeds and --updates")
 
     def _tried(self, experiment: Any, share: int) -> dict[str, Any]:
         """One of all experiments; what it lacks leaves it out."""
@@ -84,23 +97,19 @@ class Reproduce(Verb):
 
     def _one(self, experiment: Any, share: int) -> dict[str, Any]:
         """Plan, run and report one experiment, which has its share of the budget."""
-        from ..experiments import detectors, localizers, planning, reporting, running
+        from ..experiments import planning, reporting
         from ..experiments.running import run
         from ..experiments.speed import remembered, speed
 
-        out = console(to_stderr=self.json)
-        schedule, outcomes = {
-            "classification": (planning.schedule, running.outcomes),
-            "detection": (detectors.schedule, detectors.outcomes),
-            "localization": (localizers.schedule, localizers.outcomes),
-        }[experiment.task]
-        wish = self._wish(experiment, share)
-        with nullcontext(speed) if self.plan else remembered(self.out) as known:
-            planned = schedule(experiment.only(list(self.only)), wish, known)
-        for line in reporting.announced(planned):
-            out.print(line)
-        if self.plan:
-            return {"experiment": experiment.name, "runs": len(planned.jobs), "seconds": round(planned.seconds)}
+        out, asked = console(to_stderr=self.json), experiment.only(list(self.only))
+        schedule, outcomes = self._steps(experiment)
+        with nullcontext(speed) if self.plan else remembered(self.out) as known, self._data(experiment) as data:
+            wish = self._wish(experiment, data, share)
+            planned = schedule(asked, wish, known)
+            for line in reporting.announced(planned):
+                out.print(line)
+            if self.plan:
+                return {"experiment": experiment.name, "runs": len(planned.jobs), "seconds": round(planned.seconds)}
         shown = dict[str, int]()
         for happening in run(planned, self.out / "runs", self.workers):
             if line := _progress(happening, shown):
@@ -114,19 +123,52 @@ class Reproduce(Verb):
         out.print(f"report  {page}")
         return reporting.facts(planned, found) | {"report": str(page)}
 
-    def _wish(self, experiment: Any, share: int) -> Any:
+    def _trains(self, experiment: Any) -> bool:
+        """Whether one of all experiments has runs here, so that it needs a share of the budget."""
+        with suppress(DataError, UsageError), self._data(experiment) as data:
+            wish = replace(self._wish(experiment, data, 1), budget=None)
+            return bool(self._steps(experiment)[0](experiment, wish, lambda _: 0.0).jobs)
+        return False
+
+    @staticmethod
+    def _steps(experiment: Any) -> tuple[Any, Any]:
+        """What plans an experiment of its task, and what reads its runs."""
+        from ..experiments import detectors, localizers, planning, running
+
+        return {
+            "classification": (planning.schedule, running.outcomes),
+            "detection": (detectors.schedule, detectors.outcomes),
+            "localization": (localizers.schedule, localizers.outcomes),
+        }[experiment.task]
+
+    def _wish(self, experiment: Any, data: str, share: int) -> Any:
         from ..experiments.experiment import seconds_of
-        from ..experiments.miniature import miniature
         from ..experiments.planning import Wish
 
-        data, embedded = self.data, _EMBEDDED.get(experiment.task)
-        small = self.miniature and (experiment.data == "imagenet" or embedded is not None)
-        if small and embedded:
-            data = self.data or embedded
-        elif small:
-            data = str(miniature(Path(self.data), self.out / "miniature"))
         seconds = seconds_of(self.budget)
-        return Wish(data, seconds / share if seconds else None, self.seeds, self.updates, small)
+        return Wish(data, seconds / share if seconds else None, self.seeds, self.updates, self._small(experiment))
+
+    def _small(self, experiment: Any) -> bool:
+        return self.miniature and (experiment.data == "imagenet" or experiment.task in _EMBEDDED)
+
+    @contextmanager
+    def _data(self, experiment: Any) -> Iterator[str]:
+        """The data of an experiment; a miniature of photographs stays only if something comes of its plan."""
+        from ..experiments.miniature import miniature
+
+        place, embedded = self.out / "miniature", _EMBEDDED.get(experiment.task, "")
+        if not self._small(experiment) or embedded:
+            yield self.data or (embedded if self.miniature else "")
+            return
+        stays = place.exists()
+        try:
+            yield str(miniature(self.data, place))
+            stays = stays or not self.plan
+        finally:
+            if not stays:
+                shutil.rmtree(place, ignore_errors=True)
+                with suppress(OSError):  # something else lies there
+                    self.out.rmdir()
 
     def _helpers(self) -> list["subprocess.Popen[bytes]"]:
         """The same command on every device but the first, which this process has."""

@@ -202,6 +202,6 @@ def _find_named(name: str) -> Path:
             if (place / form).is_dir():
                 return place / form
     raise DataError(
-        f"{name} is not in {' or '.join(map(str, places))}; give the folder that holds {archive.folder}, or add "
-        f"--download to fetch {archive.bytes / 1e6:.0f} MB from {archive.url}"
+        f"{name} is not in {' or '.join(map(str, places))}; give the folder that holds {archive.folder}, or fetch "
+        f"{archive.bytes / 1e6:.0f} MB from {archive.url}: resnets train {name} --download"
     )

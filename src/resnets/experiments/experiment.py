@@ -11,6 +11,8 @@ CIFAR_BAND = 0.5  # points: three deviations of the five runs of he2015 table 6 
 DETECTION_BAND = 1.0  # points of AP: what reimplementations of one recipe differ by
 IMAGENET_BAND = 0.4  # points: about three deviations of ResNet-50 over seeds (0.12, arXiv:1706.02677)
 
+MEDIAN = "The paper gives the median of 5 runs, ours is the mean."
+
 
 @dataclass(frozen=True)
 class Row:
@@ -18,9 +20,10 @@ class Row:
 
     published: errors in percent by name: "top1", "top5". others: what other implementations report, by
     source. network "": only published, not run. changes: fields of the recipe; unit: of the network's unit. protocol:
-    of the test. members: labels of the rows whose models are averaged, in place of a run of its own. failed: the paper
-    calls it a failure ("fail": error above 20 %). means: published means where `published` is the best of several runs;
-    ours is set against them. band: in place of the experiment's. apart: why the published figure is of another kind.
+    of the test. members: labels of the rows whose models are averaged, in place of a run of its own. failed: the error
+    in percent above which the paper calls it a failure, 0 where it names none. means: published means where `published`
+    is another figure of several runs; ours is set against them. seeds, band: in place of the experiment's. apart: why
+    the published figure is of another kind.
     """
 
     label: str
@@ -33,9 +36,10 @@ class Row:
     changes: Mapping[str, Any] = field(default_factory=dict)
     unit: Mapping[str, Any] = field(default_factory=dict)
     members: tuple[str, ...] = ()
-    failed: bool = False
+    failed: float = 0.0
     note: str = ""
     means: Mapping[str, float] = field(default_factory=dict)
+    seeds: int = 0
     band: float = 0.0
     apart: str = ""
 
@@ -116,6 +120,6 @@ def seconds_of(budget: str) -> float | None:
     units = {"s": 1, "min": 60, "h": 3600, "d": 86400}
     for unit in ("min", "s", "h", "d"):
         number = budget.removesuffix(unit)
-        if number != budget and number.replace(".", "", 1).isdigit() and float(number) > 0:
+        if number != budget and number.replace(".", "", 1).isdecimal() and float(number) > 0:
             return float(number) * units[unit]
     raise UsageError(f"'{budget}' is no budget; give one such as 10min, 2h, or full")

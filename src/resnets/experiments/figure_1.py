@@ -5,6 +5,7 @@ from .published import table
 
 _BAND = 1.5  # points: what is read off a figure
 _READ = {row["model"]: row["error_approx"] for row in table("he2015.F6_plain")["rows"] if "error_approx" in row}
+_ABOVE = {row["model"]: row.get("error_lower_bound", 0.0) for row in table("he2015.F6_plain")["rows"]}
 _OTHERS = {row["model"]: row for row in table("plain.reimplementations")["rows"]}
 
 
@@ -14,7 +15,8 @@ def plain(layers: int) -> Row:
     others = {source: _OTHERS[name][source] for source in ("amartyn", "fish145")} if name in _OTHERS else {}
     published = {"top1": _READ[name]} if name in _READ else {}
     note = "read off the figure" if published else "above 60 %, not displayed"
-    return Row(name, f"cifar_plain{layers}", published, others, note=note, failed=not published, band=_BAND)
+    failed = _ABOVE.get(name, 0.0)
+    return Row(name, f"cifar_plain{layers}", published, others, note=note, failed=failed, band=_BAND)
 
 
 EXPERIMENT = Experiment(

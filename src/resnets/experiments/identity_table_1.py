@@ -1,9 +1,10 @@
 """He2016 table 1: variants of the shortcut in the 110-layer net on CIFAR-10."""
 
-from .experiment import Experiment, Row
+from .experiment import MEDIAN, Experiment, Row
 from .published import table
 
 _ROWS = table("he2016.T1")["rows"]
+_FAIL = 20.0  # percent above which the paper calls a run a failure
 # (variant, shortcut, residual, gate bias) as printed → network; gates whose bias differs are changed in the row.
 _NETWORKS = {
     ("original", "1", "1"): "cifar_resnet110",
@@ -26,7 +27,7 @@ def _row(entry: dict[str, object]) -> Row:
     unit = {"gate_bias": float(bias)} if bias and single else {}
     note = str(entry.get("remark", "")) if single else "a range of biases, all of which failed; not run"
     return Row(
-        name, _NETWORKS[kind] if single else "", published, unit=unit, failed="fail" in entry, note=note
+        name, _NETWORKS[kind] if single else "", published, unit=unit, failed=_FAIL * ("fail" in entry), note=note
     )  # fmt: skip
 
 
@@ -39,5 +40,5 @@ EXPERIMENT = Experiment(
     rows=tuple(map(_row, _ROWS)),
     seeds=5,
     draws="curves",
-    notes=("The paper gives the median of 5 runs; 'fail' is an error above 20 %.",),
+    notes=(MEDIAN, f"'fail' is an error above {_FAIL:g} %."),
 )

@@ -1,6 +1,6 @@
 """He2016 table 2: where BN and ReLU stand, units a to e, 110 and 164 layers on CIFAR-10."""
 
-from .experiment import Experiment, Row
+from .experiment import MEDIAN, Experiment, Row
 from .published import lookup, table
 
 _UNITS = {
@@ -32,5 +32,5 @@ EXPERIMENT = Experiment(
     ),
     seeds=5,
     draws="curves",
-    notes=("The paper gives the median of 5 runs.",),
+    notes=(MEDIAN,),
 )

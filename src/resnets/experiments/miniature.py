@@ -1,5 +1,6 @@
 """A miniature of ImageNet in its real layout: a handful of photographs, the same for training and validation."""
 
+import os
 import re
 from pathlib import Path
 
@@ -9,11 +10,15 @@ from ..files import write_file
 _NAME = re.compile(r"(n\d{8})_.*\.jpe?g", re.IGNORECASE)
 
 
-def miniature(photographs: Path, out: Path) -> Path:
-    """OUT with train/CLASS/ and val/CLASS/ of copies of PHOTOGRAPHS, whose names begin with their class, as n01440764_…
+SAMPLE = "imagenet-sample"  # in RESNETS_DATA
 
-    Raises DataError where there are none.
+
+def miniature(data: str, out: Path) -> Path:
+    """OUT with train/CLASS/ and val/CLASS/ of copies of the photographs in DATA, RESNETS_DATA/imagenet-sample without.
+
+    Their names begin with their class, as n01440764_… Raises DataError where there are none.
     """
+    photographs = Path(data) if data else Path(os.environ.get("RESNETS_DATA", "data")) / SAMPLE
     if not photographs.is_dir():
         raise UsageError(
             f"{safe_text(str(photographs))} is no folder; --miniature takes --data with n…_….JPEG photographs"

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -22,8 +22,8 @@ from ..start import holdout
 from .experiment import Experiment, Row
 from .speed import speed
 
-_USED = 0.75  # of a budget that updates may take; the rest is for tests, saving and what estimates do not see
-_TEST = 0.1  # of a budget that the test of one row may take
+_USED = 0.85  # of a budget that updates and tests may take; the rest is for saving and what estimates do not see
+_TESTS = 0.5  # of that, which the tests at the end of all rows may take
 _IMAGENET = 1_281_167  # training images
 _MINIATURE = {"updates": 20, "batch_size": 8}  # a run of a miniature
 
@@ -81,9 +81,9 @@ class Wish:
 def schedule(experiment: Experiment, wish: Wish, known: Callable[[Recipe], float] = speed) -> Schedule:
     """The runs of EXPERIMENT under a WISH; KNOWN(recipe) answers seconds per image and multiply-add here.
 
-    With a budget every row has one seed and as many updates as fit; rows whose test alone would take too much of it,
-    and rows without data, are left out. Raises UsageError where the budget is too small for one update of each row,
-    DataError where no row has data.
+    With a budget every row has one seed and as many updates as fit; rows whose test would take too much of it, the
+    costliest first, and rows without data are left out. Raises UsageError where the budget is too small for one update
+    of each row, DataError where no row has data.
     """
     asked = [row for row in experiment.rows if row.network]
     if not asked:
@@ -91,29 +91,62 @@ def schedule(experiment: Experiment, wish: Wish, known: Callable[[Recipe], float
     if experiment.data == "imagenet" and wish.data and is_small(wish.data):
         raise UsageError(f"{experiment.name} is for photographs, {safe_text(wish.data)} holds small images")
     limited = wish.budget is not None or wish.updates or wish.miniature
-    seeds = wish.seeds or (1 if limited else experiment.seeds)
+    seeds = {row.label: wish.seeds or (1 if limited else row.seeds or experiment.seeds) for row in asked}
     recipes = [(row, _recipe(experiment, row, wish)) for row in asked]
     cheapest = min((recipe for _, recipe in recipes), key=_cost)
-    recipes, left_out = _with_data(experiment, recipes, seeds)
+    recipes, left_out = _with_data(experiment, recipes, max(seeds.values()))
     per = known(cheapest)
-    recipes, costly = _affordable(recipes, wish.budget, per)
-    total = seeds * per * sum(_cost(recipe) for _, recipe in recipes)
+    priced = [Priced(row, recipe, *_prices(row, recipe, per)) for row, recipe in recipes]
+    priced, costly = _affordable(priced, seeds, wish.budget)
     updates = wish.updates or (_MINIATURE["updates"] if wish.miniature else 0)
     if wish.budget is not None and not wish.updates:
-        updates = int(_USED * wish.budget / total)
-        if updates < 1:
-            raise UsageError(
-                f"the budget is too small for one update of each of {len(recipes)} rows, which takes about "
-                f"{total / _USED:.2g} s here; give more, or fewer rows with --only"
-            )
+        updates = _fitting(priced, seeds, wish.budget)
     jobs = list[Job]()
-    for seed in range(seeds):
-        for row, recipe in sorted(recipes, key=lambda pair: _cost(pair[1])):
-            whole = _length(recipe)
-            made = _shortened(change(recipe, seed=recipe.seed + seed), whole, min(updates or whole, whole))
-            pictures = _counts(made.data, holdout(made))[2]
-            jobs.append(Job(row, made, whole, per * _cost(made) * made.training.updates, pictures))
-    return Schedule(experiment, tuple(jobs), left_out | costly, tuple(_reasons(jobs, wish, experiment, seeds)))
+    for seed in range(max(seeds[one.row.label] for one in priced)):
+        for one in sorted(priced, key=lambda one: _cost(one.recipe)):
+            if seed < seeds[one.row.label]:
+                jobs.append(_job(one, seed, updates))
+    return Schedule(experiment, tuple(jobs), left_out | costly, tuple(_reasons(jobs, wish, experiment)))
+
+
+@dataclass(frozen=True)
+class Priced:
+    """A row, its recipe, and the seconds that an update (with its share of the tests after epochs) and the end take."""
+
+    row: Row
+    recipe: Recipe
+    update: float
+    end: float
+
+
+def _prices(row: Row, recipe: Recipe, per: float) -> tuple[float, float]:
+    """What an update of a ROW takes, and what is tested at its end, where PER is seconds an image and multiply-add."""
+    train, test, _ = _counts(recipe.data, holdout(recipe))
+    update, batch = per * _cost(recipe), recipe.training.batch_size
+    once = update / batch * test / 3  # forward only
+    between = once if recipe.watch_test else 0.0
+    views = protocol(recipe.protocol).views + (protocol(row.protocol).views if row.protocol != recipe.protocol else 0)
+    return update + between / batches_per_epoch(train, batch), between + once * views
+
+
+def _fitting(priced: Sequence[Priced], seeds: Mapping[str, int], budget: float) -> int:
+    """The updates of every row that fit into a BUDGET. Raises UsageError where there is none."""
+    each = sum(seeds[one.row.label] * one.update for one in priced)
+    ends = sum(seeds[one.row.label] * one.end for one in priced)
+    if (updates := int((_USED * budget - ends) / each)) < 1:
+        raise UsageError(
+            f"the budget is too small for one update of each of {len(priced)} rows, which takes about "
+            f"{(each + ends) / _USED:.2g} s here with its tests; give more, or fewer rows with --only"
+        )
+    return updates
+
+
+def _job(one: Priced, seed: int, updates: int) -> Job:
+    """The run of a row with the SEED-th seed and so many UPDATES, 0 for all."""
+    whole = _length(one.recipe)
+    made = _shortened(change(one.recipe, seed=one.recipe.seed + seed), whole, min(updates or whole, whole))
+    pictures = _counts(made.data, holdout(made))[2]
+    return Job(one.row, made, whole, one.update * (made.training.updates or whole) + one.end, pictures)
 
 
 def completed(asked: Schedule, wish: Wish, scheduled: Callable[[Wish], Schedule]) -> Schedule:
@@ -181,21 +214,19 @@ def _cost(recipe: Recipe) -> float:
 
 
 def _affordable(
-    recipes: list[tuple[Row, Recipe]], budget: float | None, per: float
-) -> tuple[list[tuple[Row, Recipe]], dict[str, str]]:
-    """The rows whose test a budget allows, and the others with the reason; at least one row is kept."""
+    priced: list[Priced], seeds: Mapping[str, int], budget: float | None
+) -> tuple[list[Priced], dict[str, str]]:
+    """The rows whose tests a budget allows, cheapest first, and the others with the reason; at least one is kept."""
     if budget is None:
-        return recipes, {}
-    least, kept, left_out = min(_cost(recipe) for _, recipe in recipes), list[tuple[Row, Recipe]](), dict[str, str]()
-    for row, recipe in recipes:
-        images = _counts(recipe.data, holdout(recipe))[1]
-        views = protocol(row.protocol).views
-        seconds = per * _cost(recipe) / recipe.training.batch_size * images * views / 3  # forward only
-        if seconds <= _TEST * budget or _cost(recipe) == least:
-            kept.append((row, recipe))
+        return priced, {}
+    kept, left_out, spent = list[Priced](), dict[str, str](), 0.0
+    for one in sorted(priced, key=lambda one: one.end):
+        spent += seeds[one.row.label] * one.end
+        if kept and spent > _TESTS * _USED * budget:
+            left_out[one.row.label] = f"its test alone takes about {one.end:.0f} s here"
         else:
-            left_out[row.label] = f"its test alone takes about {seconds:.0f} s here"
-    return kept, left_out
+            kept.append(one)
+    return [one for one in priced if one in kept], left_out
 
 
 def _length(recipe: Recipe) -> int:
@@ -221,7 +252,7 @@ def _shortened(recipe: Recipe, whole: int, updates: int) -> Recipe:
     )  # fmt: skip
 
 
-def _reasons(jobs: Sequence[Job], wish: Wish, experiment: Experiment, seeds: int) -> list[str]:
+def _reasons(jobs: Sequence[Job], wish: Wish, experiment: Experiment) -> list[str]:
     """Why the figures are not the paper's protocol."""
     found, first = list[str](), jobs[0]
     updates = first.recipe.training.updates
@@ -233,8 +264,6 @@ def _reasons(jobs: Sequence[Job], wish: Wish, experiment: Experiment, seeds: int
         found.append(f"{safe_text(Path(wish.data).name)} in place of {experiment.data}")
     if first.recipe.training.precision == "auto":
         found.append("in bf16 where that is faster, the paper's own in fp32")
-    if seeds < experiment.seeds:
-        found.append(f"{seeds} of {experiment.seeds} seeds")
     return found
 
 

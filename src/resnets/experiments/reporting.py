@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import files
+from ..errors import DataError
 from ..report.page import render
 from ..report.parts import Part
 from ..report.tables import duration
@@ -144,6 +145,11 @@ def announced(schedule: Schedule) -> list[str]:
     return lines
 
 
-def index(folders: list[tuple[str, str]], out: Path) -> Path:
-    """A page with a link to the report of each experiment: (name, title)."""
+def index(folders: list[tuple[str, str, str]], out: Path) -> Path:
+    """A page with a link to the report of each experiment, or why there is none: (name, title, reason).
+
+    Raises DataError where there is no report at all.
+    """
+    if all(reason for _, _, reason in folders):
+        raise DataError(f"no experiment has what it needs; {folders[0][0]}: {folders[0][2]}")
     return render("experiments", out / "index.html", "en", {"rows": folders})

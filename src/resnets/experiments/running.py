@@ -9,10 +9,11 @@ from typing import Any
 from ..api import followed
 from ..errors import LockHeld, NumericError
 from ..files import Log, write_file
-from ..record import Result, read_result
+from ..record import Result, read_recipe, read_result
 from ..testing import evaluate
 from .experiment import Row
 from .planning import Job, Schedule
+from .speed import settled
 
 DIVERGED = "diverged.txt"
 _POLL = 2.0  # seconds between looks at a run that another process has
@@ -40,7 +41,7 @@ def run(schedule: Schedule, out: Path, workers: int | None = None) -> Iterator[H
             if (folder / "result.json").exists() or (folder / DIVERGED).exists():
                 continue
             try:
-                for event in followed(job.recipe, folder, workers):
+                for event in followed(settled(job.recipe, folder, out), folder, workers):
                     yield Happening(job, event)
             except LockHeld:
                 held.append(job)
@@ -103,7 +104,11 @@ def _take(outcome: Outcome, job: Job, result: Result, out: Path) -> None:
     steps = [record["loss"] for record in records if "mistakes" in record]
     last = steps[-max(1, len(steps) // 10) :]
     outcome.losses.append(sum(last) / len(last))
-    _keep(outcome, _tested([result.path], job.recipe.data, job.row.protocol, out))
+    own = job.row.protocol == job.recipe.protocol and read_recipe(result.path).network.classes < _TOP5
+    if own and result.test_error is not None:
+        _keep(outcome, {"top1": result.test_error})
+    else:
+        _keep(outcome, _tested([result.path], job.recipe.data, job.row.protocol, out))
 
 
 def _together(outcome: Outcome, members: list[Outcome], data: str, out: Path) -> None:

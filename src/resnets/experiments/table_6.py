@@ -19,6 +19,7 @@ def _row(row: dict[str, object]) -> Row:
         others if own else {},
         note="; ".join(told),
         means={"top1": float(str(row["mean"]))} if "mean" in row else {},
+        seeds=int(str(row.get("runs", 0))),
     )
 
 
@@ -33,7 +34,6 @@ EXPERIMENT = Experiment(
     data="cifar10",
     recipe="cifar-2015",
     rows=(*map(_row, table("he2015.T6")["rows"]), *_DROPPED),
-    seeds=5,
     draws="curves",
     notes=("akamaster and amartyn give the best epoch on the test set; akamaster and gcr trained for 200 epochs.",),
 )

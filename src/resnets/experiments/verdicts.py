@@ -8,7 +8,6 @@ from .running import Outcome
 HEAD = (
     "", "figure", "published", "others", "ours", "training error", "training loss", "gap", "runs", "updates", "verdict",
 )  # fmt: skip
-_FAILED = 20.0  # percent above which he2016 calls a run a failure
 
 
 def rows(schedule: Schedule, found: list[Outcome]) -> list[tuple[str, ...]]:
@@ -85,15 +84,17 @@ def _verdict(schedule: Schedule, outcome: Outcome, name: str) -> str:
     row, errors = outcome.row, outcome.figures.get(name, [])
     if not errors and outcome.figures:
         return "no such figure on this data"
-    if not errors and outcome.diverged:
-        return f"{'fails, as published' if row.failed else 'diverged'}: {outcome.diverged}"
-    if not errors:
+    if not errors and not outcome.diverged:
         return _not_run(schedule, row)
-    if reasons := [*schedule.reasons, *filter(None, [row.apart])]:
-        return f"not comparable: {'; '.join(reasons)}"
+    reasons = "; ".join([*schedule.reasons, *filter(None, [row.apart])])
+    if not errors:
+        told = f"not comparable: {reasons}" if reasons else "fails, as published" if row.failed else ""
+        return f"{told}; diverged, {outcome.diverged}".removeprefix("; ")
+    if reasons:
+        return f"not comparable: {reasons}"
     mean, band = sum(errors) / len(errors), row.band or schedule.experiment.band
     if row.failed and name not in row.published:
-        return "fails, as published" if mean > _FAILED else "does not fail here"
+        return "fails, as published" if mean > row.failed else "does not fail here"
     if name not in row.published:
         return "no published figure"
     distance = (mean - row.means.get(name, row.published[name])) * (-1 if schedule.experiment.higher else 1)
