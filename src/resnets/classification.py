@@ -14,11 +14,13 @@ from torchvision.transforms import v2
 from .data.batches import Batch, training_batches
 from .data.course import Course
 from .data.preprocessing import Preprocessing
+from .data.randomness import fold
 from .data.sources import Source
 from .evaluation.evaluate import Evaluation
 from .evaluation.protocol import Protocol
 from .evaluation.scoring import ONE_CROP, Scores, merged, scored
 from .evaluation.views import view_batches
+from .models.bypass import only
 from .models.device import device_of, moved
 from .recipe import Recipe
 from .training.distributed import Processes
@@ -80,7 +82,7 @@ class Classification:
         training = self.recipe.training
         images, targets = self._mixed(moved(batch.images, self.device), moved(batch.labels, self.device))
         images = images.contiguous(memory_format=self.format)
-        with self._precision():
+        with self._precision(), self._active():
             logits = self.model(images)
         summed = F.cross_entropy(
             logits.float(), targets, self.weights, reduction="sum", label_smoothing=training.label_smoothing
@@ -92,6 +94,11 @@ class Classification:
         """Where the recipe says bf16, convolutions and products are computed in it."""
         halves = self.recipe.training.precision == "bf16"
         return torch.autocast(self.device.type, torch.bfloat16) if halves else nullcontext()
+
+    def _active(self) -> AbstractContextManager[None]:
+        """The recipe's number of units, the same ones in all parts of an update: `train` seeds PyTorch for each."""
+        active = self.recipe.training.active_units
+        return only(self.model, active, fold("active", torch.initial_seed())) if active else nullcontext()
 
     def _mixed(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Images and labels after mixup or cutmix, one of them at random: soft labels (N, classes)."""

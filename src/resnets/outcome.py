@@ -21,6 +21,7 @@ from .evaluation.protocol import Protocol, parse
 from .evaluation.records import Answers, write
 from .evaluation.scoring import ONE_CROP
 from .families import name_of
+from .models.bypass import expected
 from .models.device import device_called
 from .recipe import Recipe, change
 from .record import Result, keep_bad, keep_data, keep_mean, keep_result, keep_split
@@ -95,7 +96,8 @@ class Setting:
 
     def tested(self, tensors: dict[str, Tensor]) -> dict[str, Any]:
         """The figures of TENSORS on validation data, and on test data where it is watched."""
-        state, dataset, kept, figures = self.state, self.dataset, self.bundle(tensors), dict[str, Any]()
+        state, dataset, figures = self.state, self.dataset, dict[str, Any]()
+        kept = self.bundle(self.expected(tensors))
         if dataset.val is not None:
             tested = self.evaluate(kept, dataset.val)
             error = tested.counts.top1_error
@@ -106,6 +108,11 @@ class Setting:
         if self.recipe.watch_test and dataset.test is not None:
             figures["watched_test_error"] = self.evaluate(kept, dataset.test).counts.top1_error
         return figures
+
+    def expected(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """TENSORS of the training for a test with all units."""
+        active = self.recipe.training.active_units
+        return expected(self.state.model, tensors, active) if active else tensors
 
     def keep_best(self) -> None:
         """Write the model that validation liked best so far."""
@@ -148,7 +155,7 @@ class Setting:
 
     def finish(self, last: dict[str, Tensor], seconds: float) -> Result:
         """Test the chosen model on the test part, keep best/ and last/, write result.json."""
-        state, dataset, recipe = self.state, self.dataset, self.recipe
+        state, dataset, recipe, last = self.state, self.dataset, self.recipe, self.expected(last)
         best = state.best
         chosen = _finished(self, best.tensors if best else last)
         calibrated = _calibrated(self, chosen)

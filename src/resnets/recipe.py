@@ -65,6 +65,8 @@ class Training:
     whole batch). recompute: segments of the network whose activations are computed again in the backward pass instead
     of kept, 0 for none (arXiv:1604.06174). bn_images: training images over which BN statistics are averaged after
     training, 0 to keep the moving averages.
+    active_units: how many random units take part in an update, the others being their shortcuts (veit2016 section 4.3);
+    what is tested and kept has all of them, every F times its part of the time. 0 for all.
     balance: "loss" weighs each class by the inverse of its share, "sampling" draws every class equally often.
     """
 
@@ -100,6 +102,7 @@ class Training:
     micro_batch: int = 0
     recompute: int = 0
     bn_images: int = 0
+    active_units: int = 0
     balance: Literal["none", "loss", "sampling"] = "none"
 
 
@@ -172,7 +175,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "min_area": (0.001, 1.0001), "body_lr": (0, float("inf")), "head_epochs": (0, 10**6), "patience": (1, 10**6),
     "drop": (0, 1.0001), "warmup_updates": (0, 10**9), "ghost_batch": (0, 10**6), "micro_batch": (0, 10**6),
     "recompute": (0, 10**4), "bn_images": (0, 10**9), "colour": (0, 10), "randaugment": (0, 31), "mixup": (0, 100),
-    "cutmix": (0, 100), "channels": (0, 65), "muon_lr": (0, float("inf")),
+    "cutmix": (0, 100), "channels": (0, 65), "muon_lr": (0, float("inf")), "active_units": (0, 10**6),
 }  # fmt: skip
 
 
@@ -196,9 +199,17 @@ def checked(value: Recipe) -> Recipe:
 T = TypeVar("T")
 
 
+# Fields that runs were kept without, written where they are not at their default: a run's name is made of its recipe.
+_LATER = {"active_units": 0}
+
+
 def as_json(value: Any) -> dict[str, Any]:
     """A frozen value as plain data for JSON."""
-    return asdict(value)
+    return asdict(value, dict_factory=_told)
+
+
+def _told(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {name: value for name, value in pairs if name not in _LATER or value != _LATER[name]}
 
 
 def from_json(kind: type[T], data: Any, where: str) -> T:

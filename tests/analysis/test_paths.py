@@ -4,12 +4,12 @@ import xml.etree.ElementTree as ET
 from dataclasses import replace
 from itertools import product
 
+import numpy as np
 import pytest
 import torch
 from two_units import OPTION_A, batches, net, outputs, vgg
 
-from resnets.analysis.lesions import Bypassed
-from resnets.analysis.paths import gradient, log_paths, norm, only, paths, picture, shares, shortest_range
+from resnets.analysis.paths import carried, gradient, log_paths, norm, paths, picture, shares, shortest_range, spread
 from resnets.errors import UsageError
 from resnets.spec import BASIC, BOTTLENECK, ORIGINAL, PRE_ACTIVATION, Unit
 
@@ -81,9 +81,54 @@ def test_what_is_measured():
     assert min(apart) <= found.lengths[1].gradient <= max(apart)
     weights = [math.comb(3, row.length) * row.gradient for row in found.lengths]
     assert [row.carried for row in found.lengths] == pytest.approx([weight / sum(weights) for weight in weights])
+    assert [len(row.norms) for row in found.lengths] == [1, 8, 8, 1]
+    assert found.lengths[1].norms[0] in apart
     assert not found.exact
     assert "approximation" in found.lines()[-1]
     assert paths(net(Unit(BASIC, PRE_ACTIVATION)), seen, draws=1).exact
+
+
+def test_the_spread_by_hand():
+    """Of two paths a resample has the mean 1, 2 or 3, once, twice and once in four: 95 % reach from 1 to 3."""
+    assert spread([[2.0], [1.0, 3.0]]).means == ((2.0, 2.0), (1.0, 3.0))
+    assert carried([1.0, 1.0, 2.0]) == pytest.approx([1 / 5, 2 / 5, 2 / 5])  # 1, 2 and 1 paths
+    wide = spread([[1.0], [0.0, 1e9]])  # 0 for length 1 once in four: all is carried by length 0, else by length 1
+    assert (wide.first, wide.last) == ((0, 1), (0, 1))
+    sure = spread([[1.0], [1e9, 1e9, 1e9]])
+    assert (sure.means[1], sure.first, sure.last) == ((1e9, 1e9), (1, 1), (1, 1))
+
+
+def test_the_spread_of_a_mean_shrinks_with_the_paths():
+    """Against the normal interval of the same mean: 1.96 deviations over the root of the count."""
+    values = np.random.default_rng(0).exponential(size=400)
+    for count in (25, 400):
+        low, high = spread([[1.0], values[:count]]).means[1]
+        normal = 2 * 1.96 * values[:count].std() / count**0.5
+        assert high - low == pytest.approx(normal, rel=0.2)
+        assert low < values[:count].mean() < high
+
+
+def test_what_the_sampled_paths_leave_open_is_told():
+    found = paths(net(units=(2, 2)), batches(), draws=4)
+    assert [row.interval is None for row in found.lengths] == [True, False, False, False, True]
+    assert all(row.interval[0] <= row.gradient <= row.interval[1] for row in found.lengths[1:4])
+    assert found.first[0] <= found.effective[0] <= found.first[1]
+    assert found.last[0] <= found.effective[1] <= found.last[1]
+    told = found.as_dict()
+    assert (told["effective_first"], told["effective_last"]) == (list(found.first), list(found.last))
+    assert [told["lengths"][k]["low"] for k in (0, 1)] == [None, found.lengths[1].interval[0]]
+    first, last = found.effective
+    words = f"paths of {first} [{found.first[0]}, {found.first[1]}] to {last} [{found.last[0]}, {found.last[1]}] units"
+    assert words in found.lines()[-2]
+    assert found == paths(net(units=(2, 2)), batches(), draws=4)
+
+
+def test_one_path_of_a_length_has_no_spread():
+    for found in (paths(net(units=(2, 1)), batches(), draws=1), paths(net(units=(1,), widths=(4,)), batches())):
+        assert {row.interval for row in found.lengths} == {None}
+        assert (found.first, found.last) == (None, None)
+        assert "[0" not in found.lines()[-2]
+        assert found.as_dict()["effective_first"] is None
 
 
 def test_a_net_that_answers_the_same_to_everything():
@@ -101,40 +146,7 @@ def test_one_path_is_no_analysis():
             paths(model, batches())
 
 
-def test_some_units_active():
-    model = net(units=(3, 3))
-    before = outputs(model)
-
-    def bypassed():
-        return [isinstance(unit, Bypassed) for stage in model.stages for unit in stage]
-
-    seen = set()
-    for update in range(20):
-        with only(model, 4, (0, update)):
-            seen.add(tuple(bypassed()))
-            assert sum(bypassed()) == 2
-        with only(model, 4, (0, update)):
-            assert tuple(bypassed()) in seen
-    assert len(seen) > 5
-    with pytest.raises(ZeroDivisionError), only(model, 0, (0,)):
-        raise ZeroDivisionError
-    assert torch.equal(outputs(model), before)
-    with only(model, 6, (0,)):
-        assert torch.equal(outputs(model), before)
-    with pytest.raises(UsageError, match="6 units"), only(model, 7, (0,)):
-        raise AssertionError
-
-
-def test_training_with_some_units_moves_only_those():
-    model = net(units=(2, 2)).train()
-    (batch,) = batches((7,))
-    with only(model, 1, (0, 0)):
-        torch.nn.functional.cross_entropy(model(batch.images), batch.labels).backward()
-    moved = [unit.conv1.weight.grad is not None for stage in model.stages for unit in stage]
-    assert sum(moved) == 1
-
-
 def test_drawn():
-    found = {"a": paths(net(), batches(), draws=1), "b": paths(net(units=(2, 1)), batches(), draws=1)}
+    found = {"a": paths(net(units=(2, 2)), batches(), draws=3), "b": paths(net(units=(2, 1)), batches(), draws=1)}
     assert ET.fromstring(picture(found)).tag.endswith("svg")
     json.dumps(found["a"].as_dict(), allow_nan=False)

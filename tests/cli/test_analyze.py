@@ -36,7 +36,8 @@ def in_a_folder_of_its_own(tmp_path, monkeypatch):
 KEYS = {
     "responses": {"mean", "layers"},
     "lesions": {"whole", "single", "several", "shuffled"},
-    "paths": {"draws", "units", "mean_length", "gradient", "effective", "effective_share", "exact", "note", "lengths"},
+    "paths": {"draws", "units", "mean_length", "gradient", "effective", "effective_share", "exact", "note", "lengths"}
+    | {"effective_first", "effective_last"},
     "gradients": {"healthy", "verdict", "rule", "spread", "faintest", "layers"},
 }
 

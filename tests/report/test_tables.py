@@ -74,6 +74,7 @@ def test_what_differs_from_the_named_recipe():
     given = stored(change(base, lr=0.05, flip="none", seed=3))
     found = [("seed", 3, 0), ("augmentation.flip", "none", "alternating"), ("training.lr", 0.05, 0.4)]
     assert changes(given) == found
+    assert changes(stored(change(base, active_units=2))) == [("training.active_units", 2, 0)]
     assert changes(given | {"name": "mine"}) == []
     assert changes({"name": "quick"}) == []
     assert flat({"a": {"b": 1, "c": {"d": []}}, "e": 2}) == {"a.b": 1, "a.c.d": [], "e": 2}

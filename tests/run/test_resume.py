@@ -103,6 +103,7 @@ def test_signals_at_the_end_of_an_epoch(trials):
             "ghost_batch": 4,
             "micro_batch": 6,
             "recompute": 2,
+            "active_units": 2,
             "bn_images": 20,
             "schedule": "steps",
             "milestones": (9, 20),
@@ -110,7 +111,7 @@ def test_signals_at_the_end_of_an_epoch(trials):
             "nesterov": False,
         },
     ],
-    ids=["plateau", "frozen body", "mixed, balanced, in parts"],
+    ids=["plateau", "frozen body", "mixed, balanced, in parts, some units"],
 )
 def test_other_recipes_resume_to_the_same_bits(trials, changes, data, tmp_path):
     """What a schedule has seen, a frozen body and the memory format survive a kill."""

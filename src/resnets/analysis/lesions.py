@@ -5,17 +5,17 @@ follows the addition stays, and no BN statistic is computed again.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from torch import Tensor, nn
+from torch import nn
 
 from ..data.batches import Batch
 from ..data.randomness import fold
 from ..models import ResidualNetwork, VGGNetwork
+from ..models.bypass import Bypassed, Swap, replaced
 from ..models.layers import BatchNorm
 from ..models.unit import ResidualUnit
 from .pictures import legend, panels, svg
@@ -24,34 +24,6 @@ from .sample import ErrorRate, check_draws, error_rate
 _MOST = 20  # units removed together
 _LEVELS = 11  # orders between the trained and the reversed one
 _CANNOT = "a layer that changes the size has no shortcut to leave"
-
-Swap = tuple[nn.Sequential, int, nn.Module]
-
-
-class Bypassed(nn.Module):
-    """A unit without its residual branch."""
-
-    def __init__(self, unit: ResidualUnit) -> None:
-        super().__init__()
-        self.unit = unit
-
-    def forward(self, x: Tensor) -> Tensor:
-        """What comes through the shortcut."""
-        return self.unit.bypassed(x)
-
-
-@contextmanager
-def replaced(swaps: Iterable[Swap]) -> Iterator[None]:
-    """Other modules in some places of sequences while the block runs; then what was there before."""
-    before: list[Swap] = []
-    try:
-        for place, index, module in swaps:
-            before.append((place, index, place[index]))
-            place[index] = module
-        yield
-    finally:
-        for place, index, module in reversed(before):
-            place[index] = module
 
 
 @dataclass(frozen=True, eq=False)

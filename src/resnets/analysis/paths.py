@@ -5,28 +5,29 @@ Numbers are kept as logarithms, so that hundreds of units do not overflow.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..data.batches import Batch
 from ..data.randomness import fold
-from ..errors import UsageError
 from ..evaluation.scoring import evaluating
 from ..models import ResidualNetwork, VGGNetwork
+from ..models.bypass import places, replaced, subset
 from ..models.device import device_of, moved
 from ..models.unit import ResidualUnit
-from .lesions import Bypassed, replaced
 from .pictures import legend, panels, svg
 from .sample import check_draws, count
 
 _EFFECTIVE = 0.95  # share of the gradient that effective lengths carry
+_RESAMPLES = 200  # of the bootstrap
+_BOUNDS = (0.025, 0.975)  # quantiles
 _EXACT = "nothing follows the additions: the output of the units is exactly the sum over all paths"
 _NOT_EXACT = (
     "a ReLU or BN follows each addition: that the output is a sum over paths is an approximation "
@@ -73,18 +74,70 @@ def shortest_range(parts: Sequence[float], least: float = _EFFECTIVE) -> tuple[i
 
 
 @dataclass(frozen=True)
+class Spread:
+    """What sampled paths leave open: 95 % intervals (percentiles of a bootstrap over the paths of each length).
+
+    means: of each length's mean norm. first, last: of the places of the effective range.
+    """
+
+    means: tuple[tuple[float, float], ...]
+    first: tuple[int, int]
+    last: tuple[int, int]
+
+
+def carried(norms: Sequence[float]) -> list[float]:
+    """The share of the gradient that the paths of each length carry, of the mean NORMS along one of them."""
+    logs = log_paths(len(norms) - 1)
+    return shares([a + (math.log(b) if b else -math.inf) for a, b in zip(logs, norms, strict=True)])
+
+
+def spread(samples: Sequence[Sequence[float]]) -> Spread:
+    """The spread of the norms SAMPLES, those of the paths of each length."""
+    random = np.random.Generator(np.random.Philox(fold("paths", "bootstrap")))
+    means = np.stack([_resampled(np.asarray(sample), random) for sample in samples], 1)
+    ranges = np.array([shortest_range(carried(row)) for row in means.tolist()])
+    low, high = np.quantile(means, _BOUNDS, axis=0).tolist()
+    first, last = np.quantile(ranges, _BOUNDS, axis=0, method="inverted_cdf").astype(int).T.tolist()
+    return Spread(tuple(zip(low, high, strict=True)), tuple(first), tuple(last))
+
+
+def _resampled(sample: NDArray[np.float64], random: np.random.Generator) -> NDArray[np.float64]:
+    """Means of so many values of SAMPLE as it has, drawn with replacement."""
+    return sample[random.integers(len(sample), size=(_RESAMPLES, len(sample)))].mean(1)
+
+
+@dataclass(frozen=True)
 class Length:
     """The paths of one length, in residual branches: log10 of their number, their share, and what they carry.
 
-    gradient: the norm of the gradient that reaches the input along one path, the mean over images and sampled paths.
-    carried: the share of number × gradient that is theirs.
+    norms: of the gradient that reaches the input along each sampled path, means over images. interval: 95 %, of
+    `gradient`; None where one path was seen. carried: the share of number × gradient that is theirs.
     """
 
     length: int
     log10_paths: float
     share: float
-    gradient: float
+    norms: tuple[float, ...]
+    interval: tuple[float, float] | None
     carried: float
+
+    @property
+    def gradient(self) -> float:
+        """The mean over sampled paths."""
+        return math.fsum(self.norms) / len(self.norms)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON; `low` and `high` are the interval."""
+        low, high = self.interval or (None, None)
+        counted = {"length": self.length, "log10_paths": self.log10_paths, "share": self.share}
+        return {**counted, "gradient": self.gradient, "low": low, "high": high, "carried": self.carried}
+
+    def __str__(self) -> str:
+        bounds = "[{:.2e}, {:.2e}]".format(*self.interval) if self.interval else ""
+        return (
+            f"{self.length:>6} {'10^' + format(self.log10_paths, '.1f'):>10} {100 * self.share:7.2f} % "
+            f"{self.gradient:10.2e} {bounds:<20} {100 * self.carried:7.2f} %"
+        )
 
 
 @dataclass(frozen=True)
@@ -92,7 +145,8 @@ class Paths:
     """The paths of a network by length.
 
     whole: the norm of the whole gradient. effective: the fewest neighbouring lengths that carry 95 %; effective_share:
-    the share of all paths that have them. exact: whether the units' output is exactly the sum over paths.
+    the share of all paths that have them; first, last: the 95 % intervals of its places, None where one path of each
+    length was seen. exact: whether the units' output is exactly the sum over paths.
     """
 
     images: int
@@ -100,6 +154,8 @@ class Paths:
     whole: float
     lengths: tuple[Length, ...]
     effective: tuple[int, int]
+    first: tuple[int, int] | None
+    last: tuple[int, int] | None
     exact: bool
 
     @property
@@ -114,6 +170,12 @@ class Paths:
         return math.fsum(row.share for row in self.lengths[first : last + 1])
 
     @property
+    def effective_lengths(self) -> str:
+        """The range in words, with the intervals of its places."""
+        told = zip(self.effective, (self.first, self.last), strict=True)
+        return " to ".join(f"{place} [{bounds[0]}, {bounds[1]}]" if bounds else f"{place}" for place, bounds in told)
+
+    @property
     def note(self) -> str:
         """What the sum over paths is for this network."""
         return _EXACT if self.exact else _NOT_EXACT
@@ -122,24 +184,19 @@ class Paths:
         """The keys that `resnets analyze paths --json` documents."""
         facts = {"images": self.images, "draws": self.draws, "units": self.units, "mean_length": self.units / 2}
         found = {"effective": list(self.effective), "effective_share": self.effective_share}
-        rows = [vars(row) for row in self.lengths]
-        return {**facts, "gradient": self.whole, **found, "exact": self.exact, "note": self.note, "lengths": rows}
+        bounds = {"effective_first": self.first and list(self.first), "effective_last": self.last and list(self.last)}
+        told = {"gradient": self.whole, **found, **bounds, "exact": self.exact, "note": self.note}
+        return {**facts, **told, "lengths": [row.as_dict() for row in self.lengths]}
 
     def lines(self) -> list[str]:
         """What a person reads."""
-        first, last = self.effective
-        heads = f"  {'length':>6} {'paths':>10} {'share':>9} {'gradient':>10} {'carried':>9}"
-        rows = [
-            f"  {row.length:>6} {'10^' + format(row.log10_paths, '.1f'):>10} {100 * row.share:7.2f} % "
-            f"{row.gradient:10.2e} {100 * row.carried:7.2f} %"
-            for row in self.lengths
-        ]
         return [
             f"{self.units} units, 2^{self.units} paths, mean length {self.units / 2:g}; "
-            f"{self.draws} paths of each length sampled on {self.images} images",
-            *(heads, *rows),
-            f"95 % of the gradient comes through paths of {first} to {last} units: {100 * self.effective_share:.2f} % "
-            "of all paths",
+            f"{self.draws} paths of each length sampled on {self.images} images [95 % interval over sampled paths]",
+            f"  {'length':>6} {'paths':>10} {'share':>9} {'gradient':>10} {'':<20} {'carried':>9}",
+            *(f"  {row}" for row in self.lengths),
+            f"95 % of the gradient comes through paths of {self.effective_lengths} units: "
+            f"{100 * self.effective_share:.2f} % of all paths",
             self.note,
         ]
 
@@ -147,32 +204,35 @@ class Paths:
 def paths(model: ResidualNetwork | VGGNetwork, batches: Sequence[Batch], *, draws: int = 20) -> Paths:
     """Count the paths of MODEL by length and measure what gradient they carry, in eval mode.
 
-    Of every length DRAWS paths are sampled; all are seen on the same images. Raises UsageError for a network without
-    shortcuts, which has one path.
+    Of every length DRAWS paths are sampled, of the two that have one path this one; all are seen on the same images.
+    Raises UsageError for a network without shortcuts, which has one path.
     """
     check_draws(draws)
-    units = len(_units(model))
-    norms = [_norm_of(model, batches, length, draws) for length in range(units + 1)]
-    logs = log_paths(units)
-    carried = shares([a + (math.log(b) if b else -math.inf) for a, b in zip(logs, norms, strict=True)])
+    units = len(places(model))
+    samples = [_norms(model, batches, length, draws if 0 < length < units else 1) for length in range(units + 1)]
+    found, logs = spread(samples), log_paths(units)
+    parts = carried([math.fsum(sample) / len(sample) for sample in samples])
+    bounds = [pair if len(sample) > 1 else None for pair, sample in zip(found.means, samples, strict=True)]
     tens = [value / math.log(10) for value in logs]
-    rows = map(Length, range(units + 1), tens, shares(logs), norms, carried)
+    rows = tuple(map(Length, range(units + 1), tens, shares(logs), samples, bounds, parts))
+    ends = (found.first, found.last) if any(bounds) else (None, None)
     after = model.spec.unit.order.after  # type: ignore[union-attr]
-    return Paths(count(batches), draws, norm(model, batches), tuple(rows), shortest_range(carried), not after)
+    return Paths(count(batches), draws, norm(model, batches), rows, shortest_range(parts), *ends, not after)
 
 
-def _norm_of(model: ResidualNetwork | VGGNetwork, batches: Sequence[Batch], length: int, draws: int) -> float:
-    routes = (_subset(len(_units(model)), length, "path", length, draw) for draw in range(draws))
-    return math.fsum(norm(model, batches, route) for route in routes) / draws
+def _norms(model: nn.Module, batches: Sequence[Batch], length: int, draws: int) -> tuple[float, ...]:
+    units = len(places(model))
+    routes = (subset(units, length, fold("path", length, draw)) for draw in range(draws))
+    return tuple(norm(model, batches, route) for route in routes)
 
 
-def norm(model: ResidualNetwork | VGGNetwork, batches: Sequence[Batch], through: Sequence[bool] | None = None) -> float:
+def norm(model: nn.Module, batches: Sequence[Batch], through: Sequence[bool] | None = None) -> float:
     """The mean over images of the L2 norm of `gradient`."""
     found = (gradient(model, batch, through).double().flatten(1).norm(dim=1).sum() for batch in batches)
     return math.fsum(map(float, found)) / count(batches)
 
 
-def gradient(model: ResidualNetwork | VGGNetwork, batch: Batch, through: Sequence[bool] | None = None) -> Tensor:
+def gradient(model: nn.Module, batch: Batch, through: Sequence[bool] | None = None) -> Tensor:
     """The gradient of each image's loss at the input, (N, C, H, W), in eval mode: the whole one, or along one path.
 
     through: for each unit whether the path goes through its residual branch, else through its shortcut. The forward
@@ -180,41 +240,11 @@ def gradient(model: ResidualNetwork | VGGNetwork, batch: Batch, through: Sequenc
     """
     device = device_of(model)
     images = moved(batch.images, device).detach().requires_grad_()
-    routes = zip(_units(model), through, strict=True) if through is not None else ()
+    routes = zip(places(model), through, strict=True) if through is not None else ()
     with replaced((stage, i, Routed(unit, way)) for (stage, i, unit), way in routes), evaluating([model]):
         loss = F.cross_entropy(model(images).float(), moved(batch.labels, device), reduction="sum")
         (found,) = torch.autograd.grad(loss, images)
     return found.detach()
-
-
-@contextmanager
-def only(model: ResidualNetwork | VGGNetwork, active: int, key: Sequence[int | str]) -> Iterator[None]:
-    """MODEL with just ACTIVE units, drawn by KEY, while the block runs; the others are their shortcuts.
-
-    Around the loss of every mini-batch, with a key such as (seed, update), this is training on paths of up to so many
-    units: veit2016 section 4.3 takes 23 of 54.
-    """
-    units = _units(model)
-    if not 0 <= active <= len(units):
-        raise UsageError(f"active is {active}; the network has {len(units)} units")
-    kept = _subset(len(units), active, *key)
-    gone = [unit for unit, stays in zip(units, kept, strict=True) if not stays]
-    with replaced((stage, i, Bypassed(unit)) for stage, i, unit in gone):
-        yield
-
-
-def _units(model: ResidualNetwork | VGGNetwork) -> list[tuple[nn.Sequential, int, ResidualUnit]]:
-    if isinstance(model, VGGNetwork) or model.spec.unit.merge == "none":
-        raise UsageError("a network without shortcuts has one path only; take a residual one")
-    stages = [(stage, i, unit) for stage in model.stages for i, unit in enumerate(stage)]
-    return [(stage, i, unit) for stage, i, unit in stages if isinstance(unit, ResidualUnit)]
-
-
-def _subset(units: int, chosen: int, *keys: int | str) -> list[bool]:
-    """Which of the UNITS are among so many CHOSEN ones, drawn by KEYS."""
-    random = np.random.Generator(np.random.Philox(fold(*keys)))
-    inside = set(random.permutation(units)[:chosen].tolist())
-    return [i in inside for i in range(units)]
 
 
 def picture(found: Mapping[str, Paths]) -> str:
@@ -223,7 +253,10 @@ def picture(found: Mapping[str, Paths]) -> str:
     for name, result in found.items():
         x = [row.length for row in result.lengths]
         number.plot(x, [row.share for row in result.lengths], ".-", linewidth=1, label=name)
-        each.plot(x, [row.gradient or math.nan for row in result.lengths], ".-", linewidth=1)
+        (line,) = each.plot(x, [row.gradient or math.nan for row in result.lengths], ".-", linewidth=1)
+        bounds = [row.interval or (row.gradient, row.gradient) for row in result.lengths]
+        low, high = ([bound or math.nan for bound in side] for side in zip(*bounds, strict=True))
+        each.fill_between(x, low, high, alpha=0.2, color=line.get_color())
         together.plot(x, [row.carried for row in result.lengths], ".-", linewidth=1)
     number.set(xlabel="path length (units)", ylabel="share of paths")
     each.set(xlabel="path length (units)", ylabel="gradient at the input", yscale="log")

@@ -12,7 +12,7 @@ from .localize import Localize
 from .verb import Verb, console, print_json, shown
 
 # Options of `detect train` that are fields of the recipe, and where they stand in it.
-_OWN = ("seed", "weights", "origin", "metric", "difficult", "max_bad", "freeze")
+_OWN = ("seed", "weights", "origin", "metric", "difficult", "max_bad", "freeze", "upside_down")
 _TRAINING = ("epochs", "updates", "batch_size", "lr")
 _DETECTOR = ("masks", "context", "pooling", "bn")
 
@@ -49,6 +49,7 @@ class Train(Verb):
     freeze: Annotated[Literal["none", "stem", "stem+stage1"] | None, arg(help="first layers that stay as they are")] = (
         None
     )
+    upside_down: Annotated[bool, arg(help="turn half of the pictures over too: microscopes, views from above")] = False
     difficult: Annotated[bool, arg(help="learn boxes marked as difficult too")] = False
     max_bad: Annotated[float | None, arg(help="fraction of pictures or boxes that may be unusable")] = None
     metric: Annotated[Literal["area", "voc07", "coco"] | None, arg(help="chooses the best model, is told first")] = None

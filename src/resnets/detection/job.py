@@ -72,8 +72,9 @@ class Detection:
             except ImageError as error:
                 bad.append((self.source.name(index), str(error)))
                 continue
-            if self.recipe.flip and uniform(self.seed, "flip", epoch, np.array([index]))[0] < 0.5:
-                pixels, objects = mirrored(pixels, objects)
+            for axis, wanted, key in ((1, self.recipe.flip, "flip"), (0, self.recipe.upside_down, "over")):
+                if wanted and uniform(self.seed, key, epoch, np.array([index]))[0] < 0.5:
+                    pixels, objects = mirrored(pixels, objects, axis)
             images.append(tensor_of(pixels))
             targets.append(target_of(objects, self.recipe))
             indices.append(index)
@@ -150,13 +151,12 @@ def target_of(objects: Objects, recipe: DetectionRecipe) -> Target:
     return target
 
 
-def mirrored(pixels: NDArray[np.uint8], objects: Objects) -> tuple[NDArray[np.uint8], Objects]:
-    """A picture (H, W, channels) and its objects, left and right exchanged."""
-    width = pixels.shape[1]
-    left, top, right, bottom = objects.boxes.T
-    boxes = np.stack((width - right, top, width - left, bottom), 1)
-    masks = None if objects.masks is None else np.asarray(objects.masks)[:, :, ::-1]
-    return pixels[:, ::-1], replace(objects, boxes=boxes, masks=masks)
+def mirrored(pixels: NDArray[np.uint8], objects: Objects, axis: int = 1) -> tuple[NDArray[np.uint8], Objects]:
+    """A picture (H, W, channels) and its objects, left and right exchanged, or with AXIS 0 top and bottom."""
+    boxes, first = objects.boxes.copy(), 1 - axis
+    boxes[:, first::2] = pixels.shape[axis] - objects.boxes[:, first::2][:, ::-1]
+    masks = None if objects.masks is None else np.flip(np.asarray(objects.masks), axis + 1)
+    return np.flip(pixels, axis), replace(objects, boxes=boxes, masks=masks)
 
 
 def nothing(size: tuple[int, int], masks: bool) -> Detections:

@@ -55,9 +55,10 @@ class Inference:
 class DetectionRecipe:
     """Everything that decides the result of a detector's run but the machine.
 
-    scales: shorter sides in training, one of them at random. flip: mirror half of the pictures. difficult: whether
-    boxes marked so are learnt. metric: what chooses the best model and is told first, "area" and "voc07" AP at an IoU
-    of 0.5 (area under the curve, 11 points), or "coco". val_every: epochs from one test on validation data to the next.
+    scales: shorter sides in training, one of them at random. flip: mirror half of the pictures. upside_down: and turn
+    half of them over, as a microscope or a view from above allows. difficult: whether boxes marked so are learnt.
+    metric: what chooses the best model and is told first, "area" and "voc07" AP at an IoU of 0.5 (area under the curve,
+    11 points), or "coco". val_every: epochs from one test on validation data to the next.
     weights, origin: the network to start from, a weights file, a run or a model folder; a detector's run or folder is
     taken whole. freeze: the first layers, which stay as they are; the papers do not say which. learns, fixed,
     proposals: the steps of alternating training: which losses there are, whether the shared layers stay as they are,
@@ -72,6 +73,7 @@ class DetectionRecipe:
     longest: int = 1000
     normalize: str = "imagenet"
     flip: bool = True
+    upside_down: bool = False
     difficult: bool = False
     max_bad: float = 0.01
     metric: Literal["area", "voc07", "coco"] = "area"

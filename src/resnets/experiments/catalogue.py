@@ -36,6 +36,7 @@ EXPERIMENTS: dict[str, tuple[str, str]] = {
     "lesions": ("lesions", "Veit et al. 2016: units removed from a trained net"),
     "shuffling": ("shuffling", "Veit et al. 2016: units shuffled in a trained net"),
     "paths": ("paths", "Veit et al. 2016: lengths of paths and their gradients"),
+    "short-paths": ("short_paths", "Veit et al. 2016: training with 23 of 54 units a mini-batch"),
 }
 
 

@@ -19,6 +19,8 @@ def _study(found: Sequence[Any], out: Path) -> list[Part]:
     told = (
         "Errors in percent on a sample of test images, in brackets the 95 % interval of the sample, of several units "
         "the lowest and highest of the draws; a removed unit leaves its shortcut, BN statistics stay.",
+        "Looked at are the runs below --out, and published weights where they are at hand. For plain and residual nets "
+        "of the same depth side by side run figure-6 with the same --out first.",
     )
     return [Part("Units removed", (head, *lines), picture(values), told)]
 

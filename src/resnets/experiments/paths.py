@@ -26,7 +26,7 @@ def _study(found: Sequence[Any], out: Path) -> list[Part]:
             label,
             value.units,
             f"{value.units / 2:g}",
-            f"{value.effective[0]} to {value.effective[1]} units",
+            f"{value.effective_lengths} units",
             f"{100 * value.effective_share:.2f} %",
         )
         for label, value in values.items()
@@ -39,7 +39,8 @@ def _study(found: Sequence[Any], out: Path) -> list[Part]:
         f"{effective['share_percent']} %), those of 19 to 35 units {100 * sum(part[19:36]):.2f} % "
         f"(exactly {wide['exact_percent']} %)."
     )
-    return [Part("Paths", (head, *lines), picture(values), (counted, *notes, *left_out))]
+    told = "In brackets and as bands the 95 % interval over the sampled paths of each length, on the same images."
+    return [Part("Paths", (head, *lines), picture(values), (told, counted, *notes, *left_out))]
 
 
 EXPERIMENT = Experiment(

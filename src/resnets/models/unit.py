@@ -74,6 +74,11 @@ class ResidualUnit(nn.Module):
         return getattr(self, last) if last.startswith("bn") else None
 
     @property
+    def last_layer(self) -> str:
+        """The name of the last convolution or BN of F; F is proportional to its weight and bias."""
+        return next(name for name in reversed(self._branch) if name != "relu")
+
+    @property
     def responses(self) -> dict[str, str]:
         """For each convolution of F the module that puts out its response: the BN right after it, else itself."""
         pairs = zip(self._branch, [*self._branch[1:], ""], strict=True)
@@ -98,7 +103,8 @@ class ResidualUnit(nn.Module):
     def bypassed(self, x: Tensor) -> Tensor:
         """The output with F(x) = 0, which is not computed: the shortcut, and what follows the merge."""
         carried = self._entered(x)[2]
-        return self._run(self._after, self.shortcut(x, carried, torch.zeros_like(carried)))
+        residual = self._dropped(carried) if self.training else torch.zeros_like(carried)
+        return self._run(self._after, self.shortcut(x, carried, residual))
 
     def routed(self, x: Tensor, way: Literal["shortcut", "residual"]) -> Tensor:
         """The output, whose gradient goes back through h or F only, each with its factor of the merge."""

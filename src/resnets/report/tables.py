@@ -5,10 +5,11 @@ import math
 import statistics
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from typing import Any
 
 from ..errors import UsageError
-from ..recipe import Recipe, as_json, from_json
+from ..recipe import Recipe, from_json
 from ..recipes import RECIPES, recipe
 from .language import speaker
 
@@ -61,7 +62,7 @@ def changes(given: dict[str, Any]) -> list[tuple[str, Any, Any]]:
     with suppress(UsageError, TypeError, ValueError):
         value = from_json(Recipe, given, "recipe")
         if value.name in RECIPES:
-            usual = flat(json.loads(json.dumps(as_json(recipe(value.name, value.network, value.data)))))
+            usual = flat(json.loads(json.dumps(asdict(recipe(value.name, value.network, value.data)))))
             mine = flat(given)
             return [(n, mine[n], usual[n]) for n in mine if n != "reasons" and n in usual and mine[n] != usual[n]]
     return []
