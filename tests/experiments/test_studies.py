@@ -32,7 +32,9 @@ def test_without_a_trained_network_it_says_what_to_do(tmp_path, monkeypatch):
 @pytest.mark.data
 @NEEDS_DATA
 def test_published_weights_are_subjects(tmp_path):
-    found = subjects.subjects([], images=100)
+    found, left_out = subjects.subjects([("gone", tmp_path / "gone")], images=100)
+    assert len(left_out) == 1
+    assert left_out[0].startswith("gone is left out: ")
     assert [subject.label.split(",")[0] for subject in found] == ["cifar_resnet20", "cifar_resnet32"]
     assert sum(map(len, found[0].batches)) == 100
 

@@ -15,7 +15,7 @@ def _study(found: Sequence[Any], out: Path) -> list[Part]:
     from ..analysis.responses import picture, responses
     from .subjects import runs_of, subjects
 
-    seen = subjects(runs_of(found))
+    seen, left_out = subjects(runs_of(found))
     values = {subject.label: responses(subject.model, subject.batches) for subject in seen}
     head = ("network", "trained for", "layers", "mean deviation", "largest", "smallest")
     lines = [
@@ -30,6 +30,7 @@ def _study(found: Sequence[Any], out: Path) -> list[Part]:
         for subject in seen
     ]
     told = (
+        *left_out,
         "Output of each 3×3 convolution after its BN, before ReLU and addition, on test images in eval mode. Networks "
         "that are not trained to the end can show another order: at the start it is the opposite.",
     )

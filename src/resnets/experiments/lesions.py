@@ -12,7 +12,7 @@ def _study(found: Sequence[Any], out: Path) -> list[Part]:
     from ..analysis.lesions import lesions, picture
     from .subjects import finished, subjects
 
-    seen = subjects(finished(out))
+    seen, left_out = subjects(finished(out))
     values = {subject.label: lesions(subject.model, subject.batches, kinds=("single", "several")) for subject in seen}
     head = ("network", "images", "whole", "worst same-size unit", "worst size-changing unit", "10 units", "most units")
     lines = [_line(label, value) for label, value in values.items()]
@@ -21,6 +21,7 @@ def _study(found: Sequence[Any], out: Path) -> list[Part]:
         "the lowest and highest of the draws; a removed unit leaves its shortcut, BN statistics stay.",
         "Looked at are the runs below --out, and published weights where they are at hand. For plain and residual nets "
         "of the same depth side by side run figure-6 with the same --out first.",
+        *left_out,
     )
     return [Part("Units removed", (head, *lines), picture(values), told)]
 

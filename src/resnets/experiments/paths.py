@@ -14,12 +14,12 @@ def _study(found: Sequence[Any], out: Path) -> list[Part]:
     from ..errors import UsageError
     from .subjects import finished, subjects
 
-    values, left_out = dict[str, Any](), list[str]()
-    for subject in subjects(finished(out), images=32):
+    values, (seen, left_out) = dict[str, Any](), subjects(finished(out), images=32)
+    for subject in seen:
         try:
             values[subject.label] = paths(subject.model, subject.batches)
         except UsageError as error:
-            left_out.append(f"{subject.label}: {error}")
+            left_out = (*left_out, f"{subject.label}: {error}")
     head = ("network", "units", "mean length", "95 % of the gradient", "share of all paths")
     lines = [
         (

@@ -13,10 +13,8 @@ def _study(found: Sequence[Any], out: Path) -> list[Part]:
     from .lesions import told_with_interval
     from .subjects import finished, subjects
 
-    values = {
-        subject.label: lesions(subject.model, subject.batches, kinds=("shuffled",))
-        for subject in subjects(finished(out))
-    }
+    seen, left_out = subjects(finished(out))
+    values = {subject.label: lesions(subject.model, subject.batches, kinds=("shuffled",)) for subject in seen}
     head = ("network", "images", "whole", "Kendall's tau", "error, mean", "lowest", "highest", "draws")
     lines = [
         (
@@ -37,7 +35,7 @@ def _study(found: Sequence[Any], out: Path) -> list[Part]:
         "test images, in brackets the 95 % interval of the sample."
     ]
     told += [f"{label}: no stage has two such units." for label, value in values.items() if not value.shuffled]
-    return [Part("Units in another order", (head, *lines), picture(values), tuple(told))]
+    return [Part("Units in another order", (head, *lines), picture(values), (*told, *left_out))]
 
 
 EXPERIMENT = Experiment(

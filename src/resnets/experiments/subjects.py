@@ -8,7 +8,7 @@ from typing import Any
 
 from .. import bundle
 from ..analysis.sample import drawn
-from ..errors import DataError
+from ..errors import DataError, UsageError, WeightsError
 from ..recipe import Recipe
 from ..record import model_folder, read_recipe, read_result
 from ..start import opened
@@ -30,15 +30,24 @@ class Subject:
     trained: str
 
 
-def subjects(runs: Sequence[tuple[str, Path]], images: int = IMAGES) -> list[Subject]:
-    """The networks of RUNS (label, folder) and the published ones. Raises DataError where there are none."""
-    found = [*(_of_run(label, run, images) for label, run in runs), *_published(images)]
+def subjects(runs: Sequence[tuple[str, Path]], images: int = IMAGES) -> tuple[list[Subject], tuple[str, ...]]:
+    """The networks of RUNS (label, folder) and the published ones, and why others of RUNS cannot be looked at.
+
+    Raises DataError where there are none.
+    """
+    found, left_out = list[Subject](), list[str]()
+    for label, run in runs:
+        try:
+            found.append(_of_run(label, run, images))
+        except (DataError, UsageError, WeightsError) as error:  # its data has moved, or a file is damaged
+            left_out.append(f"{label} is left out: {error}")
+    found += _published(images)
     if not found:
         raise DataError(
             "there is no trained network to look at: set RESNETS_DATA to a folder with weights/ and CIFAR-10, or run "
             "figure-6 first, with the same --out"
         )
-    return found
+    return found, tuple(left_out)
 
 
 def runs_of(found: Sequence[Outcome]) -> list[tuple[str, Path]]:
