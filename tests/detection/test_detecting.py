@@ -77,6 +77,26 @@ def test_what_is_kept_finds_the_same(run):
     assert again.facts["part"] == "test"
 
 
+def test_it_is_tested_in_the_precision_that_it_was_trained_in(tmp_path):
+    """Else its own figures would not be found again."""
+    made = small()
+    done = execute_detector(tmp_path / "run", replace(made, training=replace(made.training, precision="bf16")))
+    assert evaluated([done.path], images=3).figures.means == done.figures
+
+
+def test_data_with_some_of_the_classes_tests_a_detector(run, tmp_path):
+    """What the model does not know cannot be used, and counts as bad."""
+    Image.new("L", (96, 96)).save(tmp_path / "1.png")
+    rows = ["file,label,x1,y1,x2,y2,part", "1.png,3,10,10,40,40,test"]
+    (tmp_path / "boxes.csv").write_text("\n".join(rows) + "\n")
+    tested = evaluated([run.path], str(tmp_path / "boxes.csv"))
+    assert {name for name, value in tested.figures.classes.items() if value is not None} == {"3"}
+    (tmp_path / "boxes.csv").write_text("\n".join([*rows, "1.png,cat,10,10,40,40,test"]) + "\n")
+    assert evaluated([run.path], str(tmp_path / "boxes.csv"), max_bad=0.5).figures.classes == tested.figures.classes
+    with pytest.raises(DataError, match="class 'cat' is none of the 10 classes"):
+        evaluated([run.path], str(tmp_path / "boxes.csv"))
+
+
 def test_a_detector_is_no_classifier_and_the_other_way_round(run, tmp_path):
     """One line says what it is and what to use."""
     with pytest.raises(WeightsError, match=r"detector.*resnets detect"):
