@@ -78,6 +78,7 @@ class Setting:
     notes: list[str]
     cost: Cost | None
     kept: dict[str, dict[str, Any]] = field(default_factory=dict)
+    watched: tuple[int, Evaluation] | None = None
 
     def __post_init__(self) -> None:
         self.together, self.fingerprint = self.job.together, self.dataset.train.fingerprint()
@@ -106,8 +107,15 @@ class Setting:
                 best = {name: tensor.clone() for name, tensor in kept.tensors.items()}
                 state.best = Best(error, tested.loss, state.epoch - 1, best)
         if self.recipe.watch_test and dataset.test is not None:
-            figures["watched_test_error"] = self.evaluate(kept, dataset.test).counts.top1_error
+            self.watched = state.update, self.evaluate(kept, dataset.test)
+            figures["watched_test_error"] = self.watched[1].counts.top1_error
         return figures
+
+    @property
+    def known(self) -> Evaluation | None:
+        """The test of the model at the end, where it was watched already: the same model in the same way."""
+        plain = self.protocol == ONE_CROP and not self.state.best and not self.recipe.training.bn_images
+        return self.watched[1] if plain and self.watched and self.watched[0] == self.state.update else None
 
     def expected(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         """TENSORS of the training for a test with all units."""
@@ -208,7 +216,7 @@ def _test(setting: Setting, made: Bundle) -> Evaluation | None:
     test = setting.dataset.test
     if test is None or not len(test):
         return None
-    tested = replace(setting.evaluate(made, test, setting.protocol), temperature=made.temperature)
+    tested = replace(setting.known or setting.evaluate(made, test, setting.protocol), temperature=made.temperature)
     if setting.together.first:
         name = "best" if setting.state.best else "last"
         facts = {"model": name, "data": setting.dataset.name, "part": "test", "protocol": setting.protocol.name}

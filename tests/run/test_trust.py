@@ -12,6 +12,7 @@ from PIL import Image
 
 from resnets import api, families, files, testing
 from resnets.bundle import Bundle, save
+from resnets.classification import Classification
 from resnets.cli.main import main
 from resnets.data.datasets import open_dataset
 from resnets.data.preprocessing import Preprocessing
@@ -60,6 +61,20 @@ def test_only_the_test_part_of_the_run_is_tested(tmp_path, names):
         assert api.evaluate(result.run, str(data), part=part).evaluation.counts.images == images, part
     new = pictures(tmp_path / "new", names, count=3, prefix="new")
     assert api.evaluate(result.run, str(new)).part == "all"
+
+
+@pytest.mark.parametrize(("changes", "passes"), [({}, 1), ({"protocol": "1-crop-flip"}, 2), ({"bn_images": 64}, 2)])
+def test_the_last_model_is_not_tested_twice(tmp_path, monkeypatch, changes, passes):
+    """A test that was watched at the end is that of the kept model: the same answers, one pass over the data."""
+    whole, seen = Classification.evaluate, list[str]()
+    monkeypatch.setattr(Classification, "evaluate", lambda *given: seen.append("") or whole(*given))
+    choices = {"recipe": "cifar-2015", "epochs": 0, "updates": 2, "network": "cifar_resnet8"}
+    result = api.train("digits", out=tmp_path / "run", **choices, **changes)
+    assert len(seen) == passes
+    kept = json.loads((result.path / result.evaluation / "result.json").read_bytes())
+    assert kept["mistakes"] == result.test_mistakes
+    if not changes:
+        assert api.evaluate(result.path, "digits").evaluation.counts.mistakes == result.test_mistakes
 
 
 def test_an_ensemble_is_tested_on_what_none_of_it_was_trained_on(tmp_path):

@@ -126,7 +126,8 @@ def _prices(row: Row, recipe: Recipe, per: float) -> tuple[float, float]:
     once = update / batch * test / 3  # forward only
     between = once if recipe.watch_test else 0.0
     views = protocol(recipe.protocol).views + (protocol(row.protocol).views if row.protocol != recipe.protocol else 0)
-    return update + between / batches_per_epoch(train, batch), between + once * views
+    twice = protocol(recipe.protocol).views > 1 or recipe.val != 0.0  # else the last watched test is the one at the end
+    return update + between / batches_per_epoch(train, batch), once * views + (between if twice else 0.0)
 
 
 def _fitting(priced: Sequence[Priced], seeds: Mapping[str, int], budget: float) -> int:
@@ -219,10 +220,11 @@ def _affordable(
     """The rows whose tests a budget allows, cheapest first, and the others with the reason; at least one is kept."""
     if budget is None:
         return priced, {}
-    kept, left_out, spent = list[Priced](), dict[str, str](), 0.0
+    kept, left_out, ends, updates = list[Priced](), dict[str, str](), 0.0, 0.0
     for one in sorted(priced, key=lambda one: one.end):
-        spent += seeds[one.row.label] * one.end
-        if kept and spent > _TESTS * _USED * budget:
+        ends += seeds[one.row.label] * one.end
+        updates += seeds[one.row.label] * one.update
+        if kept and (ends > _TESTS * _USED * budget or ends + updates > _USED * budget):
             left_out[one.row.label] = f"its test alone takes about {one.end:.0f} s here"
         else:
             kept.append(one)
