@@ -135,9 +135,8 @@ def _cells(row: list[str]) -> str:
 
 def announced(schedule: Schedule) -> list[str]:
     """The plan, for a person, before anything is run."""
-    lines = [
-        f"{schedule.experiment.title}: {len(schedule.jobs)} runs, about {duration(schedule.seconds)} in one process"
-    ]
+    runs = f"{len(schedule.jobs)} runs, about {duration(schedule.seconds)} in one process"
+    lines = [f"{schedule.experiment.title}: {runs if schedule.experiment.rows else 'nothing is trained'}"]
     lines += stated(schedule)[len(schedule.experiment.origins) :]
     for job in schedule.jobs:
         length = f"{job.recipe.training.updates or job.whole:,} updates"
