@@ -136,10 +136,14 @@ def _fitting(priced: Sequence[Priced], seeds: Mapping[str, int], budget: float) 
     ends = sum(seeds[one.row.label] * one.end for one in priced)
     if (updates := int((_USED * budget - ends) / each)) < 1:
         raise UsageError(
-            f"the budget is too small for one update of each of {len(priced)} rows, which takes about "
+            f"the budget is too small for one update of {_rows(len(priced))}, which takes about "
             f"{(each + ends) / _USED:.2g} s here with its tests; give more, or fewer rows with --only"
         )
     return updates
+
+
+def _rows(count: int) -> str:
+    return "one row" if count == 1 else f"each of {count} rows"
 
 
 def _job(one: Priced, seed: int, updates: int) -> Job:
