@@ -180,7 +180,7 @@ def test_a_process_on_each_device(tmp_path):
     assert len(list(tmp_path.glob("runs/*/seed-*/result.json"))) == 2
     assert (tmp_path / "figure-1/report.html").is_file()
     wrong = subprocess.run([*command[:-3], "cpu,nowhere", *command[-2:]], capture_output=True, text=True, check=False)
-    assert wrong.returncode == 5
+    assert wrong.returncode == 2
     assert "there is no device 'nowhere'" in wrong.stderr
 
 

@@ -77,10 +77,13 @@ class Reproduce(Verb):
     def _check(self, chosen: list[Any]) -> None:
         """Raise UsageError for options that are wrong for all of them, before anything is written."""
         from ..experiments.experiment import seconds_of
+        from ..models.device import device_called
 
         if self.updates < 0 or self.seeds < 0:
             raise UsageError("--updates and --seeds must be at least 0")
         seconds_of(self.budget)
+        for name in reversed(self.devices.split(",") if self.devices else []):  # the first stays the current one
+            device_called(name.strip())
         if self.only and self.name == "all":
             raise UsageError("--only takes rows of one experiment; name it in place of all")
         first = chosen[0].only(list(self.only))
