@@ -73,7 +73,7 @@ def test_the_same_command_plans_the_same_runs(tmp_path, monkeypatch):
 
 
 def test_a_budget_too_small_for_one_update_says_what_it_takes():
-    with pytest.raises(UsageError, match=r"too small for one update of each of \d rows, which takes about"):
+    with pytest.raises(UsageError, match=r"too small for one update of one row, which takes about"):
         schedule(experiment("figure-1"), Wish("digits", 0.001), speed)
 
 
