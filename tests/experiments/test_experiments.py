@@ -12,7 +12,7 @@ from small_experiment import SMALL, speed
 
 from resnets.cli.main import main
 from resnets.errors import NumericError
-from resnets.experiments import curves, imagenet_rows, planning, published, reporting, running, verdicts
+from resnets.experiments import catalogue, curves, imagenet_rows, planning, published, reporting, running, verdicts
 from resnets.experiments import speed as speeds
 from resnets.experiments.catalogue import EXPERIMENTS, experiment
 from resnets.experiments.experiment import Row
@@ -262,6 +262,18 @@ def test_all_leaves_out_what_has_no_data(tmp_path, capsys, monkeypatch):
     assert told["table-3"]["skipped"] == "table-3 is for photographs, digits holds small images"
     assert "table-3 is left out" in err
     assert told["figure-1"]["runs"] == 2
+
+
+def test_a_budget_for_all_where_nothing_has_its_data(tmp_path, capsys, monkeypatch):
+    """Each says what it lacks; the share of none is not divided by."""
+    monkeypatch.setenv("RESNETS_DATA", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(catalogue, "EXPERIMENTS", {name: EXPERIMENTS[name] for name in ("figure-1", "table-7")})
+    assert main(["reproduce", "all", "--budget", "1h", "--out", str(tmp_path / "out")]) == 3
+    said = capsys.readouterr().err
+    assert "figure-1 is left out: " in said
+    assert "no experiment has what it needs" in said
+    assert not (tmp_path / "out").exists()
 
 
 def test_every_experiment_is_listed(capsys):

@@ -103,10 +103,10 @@ def test_all_runs_of_an_experiment_have_one_precision(tmp_path, monkeypatch):
     job = schedule(experiment("figure-1"), Wish("digits", updates=1), speed).jobs[0]
     assert job.recipe.training.precision == "auto"
     for folder in ("one", "two"):
-        assert speeds.settled(job.recipe, tmp_path / folder, tmp_path).training.precision == "fp32"
+        assert speeds.with_one_precision(job.recipe, tmp_path / folder, tmp_path).training.precision == "fp32"
     (tmp_path / "begun").mkdir()
     (tmp_path / "begun/recipe.json").write_text("{}")
-    assert speeds.settled(job.recipe, tmp_path / "begun", tmp_path) == job.recipe
+    assert speeds.with_one_precision(job.recipe, tmp_path / "begun", tmp_path) == job.recipe
 
 
 def test_a_damaged_speed_is_named(tmp_path):

@@ -51,6 +51,7 @@ class Reproduce(Verb):
         """Plan, run, report."""
         from ..experiments import reporting
         from ..experiments.catalogue import EXPERIMENTS, experiment
+        from ..experiments.experiment import seconds_of
 
         everything = self.name == "all"
         chosen = [experiment(name) for name in (EXPERIMENTS if everything else [self.name])]
@@ -59,7 +60,8 @@ class Reproduce(Verb):
             raise UsageError(f"--miniature is for ImageNet and detection; {self.name} takes --budget")
         helpers = self._helpers()
         try:
-            share = sum(map(self._trains, chosen)) if everything else 1
+            limited = everything and seconds_of(self.budget)
+            share = max(1, sum(map(self._trains, chosen))) if limited else 1
             told = [self._tried(one, share) for one in chosen] if everything else [self._one(chosen[0], share)]
         except BaseException:
             for helper in helpers:

@@ -13,7 +13,7 @@ from ..record import Result, read_recipe, read_result
 from ..testing import evaluate
 from .experiment import Row
 from .planning import Job, Schedule
-from .speed import settled
+from .speed import with_one_precision
 
 DIVERGED = "diverged.txt"
 _POLL = 2.0  # seconds between looks at a run that another process has
@@ -41,7 +41,7 @@ def run(schedule: Schedule, out: Path, workers: int | None = None) -> Iterator[H
             if (folder / "result.json").exists() or (folder / DIVERGED).exists():
                 continue
             try:
-                for event in followed(settled(job.recipe, folder, out), folder, workers):
+                for event in followed(with_one_precision(job.recipe, folder, out), folder, workers):
                     yield Happening(job, event)
             except LockHeld:
                 held.append(job)

@@ -90,7 +90,7 @@ def once(path: Path, answer: Callable[[], str]) -> str:
     return path.read_text()
 
 
-def settled(recipe: Any, folder: Path, out: Path) -> Any:
+def with_one_precision(recipe: Any, folder: Path, out: Path) -> Any:
     """RECIPE of a run that begins in FOLDER with the precision that all runs below OUT have on a machine of this kind.
 
     Else each would measure which one is faster, and rows that are set beside each other could differ in it.
