@@ -16,7 +16,7 @@ from ..families import name_of
 from ..models import create_model
 from ..models.device import device_called
 from ..recipe import Recipe
-from ..start import faster_precision, precision
+from ..start import precision
 
 _PIXELS = 32 * 32 * 32  # of the update that tells the speed of a machine, in at least two images
 _SECONDS = 1.0  # in which updates are tried
@@ -24,10 +24,9 @@ _SECONDS = 1.0  # in which updates are tried
 
 def speed(recipe: Recipe) -> float:
     """Seconds per image and multiply-add of an update here, on a card if there is one: the best of some with noise."""
+    network, device, layout = recipe.network, device_called(), torch.channels_last
     chosen = recipe.training.precision
-    chosen = faster_precision() if chosen == "auto" else chosen
-    network = recipe.network
-    device, layout = device_called(), torch.channels_last
+    chosen = precision(device) if chosen == "auto" else chosen
     few = recipe.training.batch_size if device.type == "cuda" else _PIXELS // network.size**2
     count = max(2, min(few, recipe.training.batch_size))
     model = create_model(network).to(device, memory_format=layout)  # type: ignore[call-overload]
@@ -56,10 +55,14 @@ def remembered(out: Path) -> Iterator[Callable[[Recipe], float]]:
     def known(recipe: Recipe) -> float:
         training, network = recipe.training, safe_text(name_of(recipe.network))
         path = out / "speed" / f"{network}-{recipe.size}-{training.precision}.txt"
-        if not path.exists():
+
+        def measured() -> str:
             made.append(path)
+            return repr(speed(recipe))
+
+        found = once(path, measured)
         try:
-            return float(once(path, lambda: repr(speed(recipe))))
+            return float(found)
         except ValueError:
             raise DataError(
                 f"{safe_text(str(path))} holds no number; remove it, and the speed is measured again"
