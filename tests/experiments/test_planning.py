@@ -205,3 +205,18 @@ def test_the_plan_alone_runs_nothing(tmp_path, capsys):
 def test_without_any_data_the_first_reason_is_told(tmp_path):
     with pytest.raises((DataError, UsageError)):
         schedule(experiment("figure-1"), Wish(str(tmp_path / "nothing")), speed)
+
+
+def test_data_is_counted_where_it_is_looked_for(tmp_path, monkeypatch):
+    """One process that plans with two data folders finds what lies in each, not what it has found before."""
+    folder = tmp_path / "cifar-10-batches-bin"
+    folder.mkdir()
+    for part in ("test_batch", *(f"data_batch_{number}" for number in range(1, 6))):
+        (folder / f"{part}.bin").write_bytes(b"".join(bytes([label]) + bytes(3072) for label in range(10)))
+    (folder / "batches.meta.txt").write_text("\n".join("abcdefghij"))
+    monkeypatch.setenv("RESNETS_DATA", str(tmp_path))
+    one = replace(SMALL, data="cifar10")
+    assert schedule(one, Wish(updates=1), speed).jobs
+    monkeypatch.setenv("RESNETS_DATA", str(tmp_path / "nothing"))
+    with pytest.raises(DataError, match="cifar10 is not in"):
+        schedule(one, Wish(updates=1), speed)

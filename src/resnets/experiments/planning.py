@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -182,9 +183,13 @@ def _recipe(experiment: Experiment, row: Row, wish: Wish) -> Recipe:
     return plan(data, network, row.recipe or experiment.recipe, **{**fast, **small, **row.changes})
 
 
-@cache
 def _counts(data: str, rule: Holdout) -> tuple[int, int, str]:
-    """Images for training, and for testing; the fingerprint of the former."""
+    """Images for training, and for testing; the fingerprint of the former: counted once wherever data is looked for."""
+    return _counted(data, rule, os.environ.get("RESNETS_DATA", ""), Path.cwd())
+
+
+@cache
+def _counted(data: str, rule: Holdout, *_: object) -> tuple[int, int, str]:
     dataset = open_dataset(data, rule)
     return len(dataset.train), len(dataset.test or dataset.val or dataset.train), dataset.train.fingerprint()
 
