@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from resnets.detection.choose import fitted, quantiles, resized
+from resnets.detection.choose import fitted, long_enough, quantiles, resized
 from resnets.detection.datasets import open_detection
 from resnets.detection.recipe import quick, recipe
 from resnets.families import network
@@ -44,6 +44,27 @@ def test_what_the_user_wishes_is_what_anchors_are_fitted_to(dataset):
     paper = resized(recipe("voc-2015", NETWORK, "x"), (300,))
     assert (paper.scales, paper.longest, paper.testing.longest) == ((300,), 500, 500)
     assert resized(recipe("voc-2015", NETWORK, "x"), ()) == recipe("voc-2015", NETWORK, "x")
+
+
+def test_pictures_of_few_boxes_teach_with_fewer_regions(tmp_path, dataset):
+    """A quarter of the regions may be objects': 10 boxes fill 40 of them, 18 the recipe's own 64."""
+    assert fitted(quick(NETWORK, "x"), dataset).regions.regions == quick(NETWORK, "x").regions.regions == 64
+    Image.new("RGB", (400, 300)).save(tmp_path / "few.png")
+    rows = [f"few.png,cell,{30 * i},100,{30 * i + 60},160,train" for i in range(10)]
+    (tmp_path / "few.csv").write_text("\n".join(["file,label,x1,y1,x2,y2,part", *rows]) + "\n")
+    few = fitted(quick(NETWORK, "x"), open_detection(str(tmp_path / "few.csv")))
+    assert few.regions.regions == 40
+    assert few.reasons[-1] == "40 regions of a picture teach: it has 10 boxes at most"
+
+
+@pytest.mark.parametrize(
+    ("pictures", "epochs", "every"), [(205, 40, 5), (600, 14, 2), (5000, 10, 1), (20, 200, 25), (0, 200, 25)]
+)
+def test_lengths(pictures, epochs, every):
+    """2,000 updates of 4 pictures, at least ten epochs, at most 200; some eight tests on validation data."""
+    made = long_enough(quick(NETWORK, "x"), pictures)
+    assert (made.training.epochs, made.training.updates, made.val_every) == (epochs, 0, every)
+    assert made.reasons[-1].startswith(f"{epochs} epochs: ")
 
 
 def test_weighted_quantiles_by_hand():

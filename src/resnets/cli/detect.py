@@ -75,7 +75,7 @@ class Train(Verb):
 
     def made(self) -> Any:
         """The recipe that the options make. Raises UsageError."""
-        from ..detection.choose import fitted, resized
+        from ..detection.choose import fitted, long_enough, resized
         from ..detection.datasets import open_detection
         from ..detection.recipe import pyramid
         from ..detection.recipe import recipe as recipe_called
@@ -87,6 +87,7 @@ class Train(Verb):
         if self.recipe == "quick":
             dataset = open_detection(self.data, made.max_bad if self.max_bad is None else self.max_bad)
             made = fitted(made, dataset, self.scale, longest)
+            made = made if self.epochs or self.updates else long_enough(made, len(dataset.train))
         else:
             made = resized(made, self.scale, longest)
         made = pyramid(made) if self.design == "fpn" else made

@@ -12,7 +12,6 @@ class DetectorScreen(Screen):
 
     columns: ClassVar[tuple[tuple[str, str, str], ...]] = (
         ("loss", "train_loss", "{:.3f}"),
-        ("train error", "train_error", "{:.1f} %"),
         ("val AP", "val_ap", "{:.3f}"),
     )
 

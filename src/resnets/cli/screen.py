@@ -126,9 +126,10 @@ class Screen:
             expected = duration(self._left(step.update))
             self.out.print(f"{'measured':<9}{expected} more, at {self._speed():.0f} images/s over {done} updates\n")
         if self.live:
-            error = 100 * self.mistakes / self.seen
-            speed = f"{self._speed():.0f} images/s  {duration(self._left(step.update))} left"
-            text = f"loss {step.loss:.3f}  error {error:.2f} %  {speed}"
+            told = "train error" in self._names()  # of a detector it says little: one wrong box of many is one
+            error = f"error {100 * self.mistakes / self.seen:.2f} %  " if told else ""
+            speed = f"{self._speed():.{int(self._speed() < 10)}f} images/s  {duration(self._left(step.update))} left"
+            text = f"loss {step.loss:.3f}  {error}{speed}"
             self.progress.update(self.task, completed=step.update, description=text)
             self.live.update(self._picture())
 

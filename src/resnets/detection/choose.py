@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from ..data.course import batches_per_epoch
 from .objects import DetectionSet
 from .recipe import DetectionRecipe
 
@@ -14,12 +15,18 @@ _SHARES = (1 / 6, 1 / 2, 5 / 6)  # of the boxes, whose sides the anchors have: t
 _STEP = 4  # pixels that a side is a multiple of
 _SEEN = 40.0  # pixels that the middle box of every class should have: two and a half steps of a map of stride 16
 _GROWTH = 2  # times the recipe's own scale that small objects may ask for
+_FEWEST = 32  # regions of a picture that teach, where its objects are few
+_UPDATES = 2000  # after which a small detector has learnt from scratch, if each picture was seen often enough
+_EPOCHS = (10, 200)  # at least, however many pictures, and at most, however few
+_TESTS = 8  # on validation data, in the course of a run
 
 
 def fitted(
     recipe: DetectionRecipe, dataset: DetectionSet, scales: Sequence[int] = (), longest: int = 0
 ) -> DetectionRecipe:
     """RECIPE at a scale that shows every class, no larger than the pictures, with anchors as large as the boxes.
+
+    Where no picture has many boxes, fewer of its regions teach; they are what an update spends its time on.
 
     scales, longest: what the user wishes instead. Every class counts as much as any other, however many boxes it has.
     """
@@ -49,7 +56,21 @@ def fitted(
             made, detector=replace(made.detector, anchors=anchors),
             testing=replace(made.testing, aim=max(_STEP, round(typical[1]))),
         )  # fmt: skip
+    most, part = max(len(one.boxes) for one in found), recipe.regions.foreground
+    if (enough := max(_FEWEST, round(most / part))) < recipe.regions.regions:
+        reasons.append(f"{enough} regions of a picture teach: it has {most} boxes at most")
+        made = replace(made, regions=replace(made.regions, regions=enough))
     return replace(made, reasons=tuple(reasons))
+
+
+def long_enough(recipe: DetectionRecipe, pictures: int) -> DetectionRecipe:
+    """RECIPE with as many epochs as so many PICTURES need: 2,000 updates, at least 10 epochs, at most 200."""
+    each = batches_per_epoch(pictures, recipe.training.batch_size)
+    epochs = min(max(_EPOCHS[0], -(-_UPDATES // max(1, each))), _EPOCHS[1])
+    return replace(
+        recipe, training=replace(recipe.training, epochs=epochs, updates=0), val_every=max(1, round(epochs / _TESTS)),
+        reasons=(*recipe.reasons, f"{epochs} epochs: {_UPDATES:,} updates, but {_EPOCHS[0]} to {_EPOCHS[1]} epochs"),
+    )  # fmt: skip
 
 
 def quantiles(values: NDArray[np.floating], weights: NDArray[np.floating], shares: Sequence[float]) -> list[float]:
