@@ -17,7 +17,7 @@ _SMALLEST = 480  # pixels of the shorter side, to which a smaller picture is enl
 
 
 def drawn(pixels: NDArray[np.uint8], found: Detections, classes: Sequence[str]) -> bytes:
-    """A PNG of a picture (H, W, 3) with what was found on it; the best detection lies on top."""
+    """A PNG of a picture (H, W, 3) with what was found on it: names above all boxes, the best detection's on top."""
     factor = max(1, -(-_SMALLEST // max(1, min(pixels.shape[:2]))))
     tinted = pixels.astype(np.float32)
     if found.masks is not None:
@@ -26,14 +26,15 @@ def drawn(pixels: NDArray[np.uint8], found: Detections, classes: Sequence[str]) 
     image = Image.fromarray(tinted.round().astype(np.uint8))
     image = image.resize((image.width * factor, image.height * factor), Image.Resampling.BICUBIC)
     pen = ImageDraw.Draw(image)
-    for box, label, score in zip(found.boxes[::-1], found.labels[::-1], found.scores[::-1], strict=True):
+    for box, label in zip(found.boxes[::-1], found.labels[::-1], strict=True):
         left, top, right, bottom = (factor * box).tolist()
-        ink = colour(int(label))
-        pen.rectangle((left, top, max(right - 1, left), max(bottom - 1, top)), outline=ink, width=2)
+        pen.rectangle((left, top, max(right - 1, left), max(bottom - 1, top)), outline=colour(int(label)), width=2)
+    for box, label, score in zip(found.boxes[::-1], found.labels[::-1], found.scores[::-1], strict=True):
+        left, top = (factor * box[:2]).tolist()
         name, font = lettered(classes[int(label) - 1], 14)
         text = f"{name[:40]} {score:.2f}"
         place = pen.textbbox((left + 2, max(top - 17, 0)), text, font=font)
-        pen.rectangle((place[0] - 2, place[1] - 1, place[2] + 2, place[3] + 1), fill=ink)
+        pen.rectangle((place[0] - 2, place[1] - 1, place[2] + 2, place[3] + 1), fill=colour(int(label)))
         pen.text((left + 2, max(top - 17, 0)), text, fill=(0, 0, 0), font=font)
     out = io.BytesIO()
     image.save(out, "PNG")
