@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from resnets.cli.detect import Train
 from resnets.detection.choose import fitted, long_enough, quantiles, resized
 from resnets.detection.datasets import open_detection
 from resnets.detection.recipe import quick, recipe
@@ -26,11 +27,12 @@ def dataset(tmp_path):
 
 
 def test_every_class_has_an_anchor_though_one_has_nine_of_ten_boxes(dataset):
-    """At a scale where small ones have nearly 40 pixels; no larger than the pictures are."""
+    """At a scale where small ones have nearly 40 pixels, though the pictures have fewer; twice their size at most."""
     made = fitted(quick(NETWORK, "x"), dataset)
-    assert (made.scales, made.longest, made.testing.scale, made.testing.longest) == ((300,), 600, 300, 600)
-    assert made.detector.anchors == (24, 60, 120)
-    assert made.testing.aim == 60
+    assert (made.scales, made.longest, made.testing.scale, made.testing.longest) == ((480,), 960, 480, 960)
+    assert made.detector.anchors == (40, 96, 192)
+    assert made.testing.aim == 96
+    assert made.reasons[0] == "shorter side 480: the pictures have 300 pixels, and small boxes"
     assert "each class counted alike" in made.reasons[1]
 
 
@@ -72,3 +74,15 @@ def test_weighted_quantiles_by_hand():
     values, weights = np.array([100.0, 1, 10, 10]), np.array([1.0, 1, 1, 1])
     assert quantiles(values, weights, (0.2, 0.5, 0.9)) == [1, 10, 100]
     assert quantiles(values, np.array([97.0, 1, 1, 1]), (0.5,)) == [100]
+
+
+def test_what_is_mirrored():
+    """Pictures left to right by half, digits never, nothing where the user says so; top to bottom where he says so."""
+    assert recipe("voc-2015", NETWORK, "x").flip
+    assert recipe("quick", NETWORK, "x").flip
+    assert not recipe("quick", NETWORK, "digits-scene").flip
+    as_usual, other = Train("digits-single").made(), Train("digits-single", no_flip=True, upside_down=True).made()
+    assert (as_usual.flip, as_usual.upside_down, other.flip, other.upside_down) == (False, False, False, True)
+    paper = {"recipe": "voc-2015", "network": "resnet50_v1", "weights": "file", "scale": (200,)}
+    assert Train("x", **paper).made().flip
+    assert not Train("x", **paper, no_flip=True).made().flip

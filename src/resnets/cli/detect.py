@@ -49,6 +49,7 @@ class Train(Verb):
     freeze: Annotated[Literal["none", "stem", "stem+stage1"] | None, arg(help="first layers that stay as they are")] = (
         None
     )
+    no_flip: Annotated[bool, arg(help="mirror no pictures: where left and right matter, as in letters")] = False
     upside_down: Annotated[bool, arg(help="turn half of the pictures over too: microscopes, views from above")] = False
     difficult: Annotated[bool, arg(help="learn boxes marked as difficult too")] = False
     max_bad: Annotated[float | None, arg(help="fraction of pictures or boxes that may be unusable")] = None
@@ -100,7 +101,8 @@ class Train(Verb):
             raise UsageError("BN of an untrained network cannot be frozen; give --weights, or --bn live")
         if training.batch_size < 1 or training.lr <= 0 or training.epochs + training.updates < 1:
             raise UsageError("--batch-size and --epochs or --updates must be at least 1, --lr larger than 0")
-        return replace(made, detector=detector, training=training, **self._given(_OWN))
+        flip = made.flip and not self.no_flip
+        return replace(made, detector=detector, training=training, flip=flip, **self._given(_OWN))
 
     def _given(self, names: Sequence[str]) -> dict[str, Any]:
         given = {name: getattr(self, name) for name in names}

@@ -14,6 +14,7 @@ _LOOKED_AT = 300  # pictures
 _SHARES = (1 / 6, 1 / 2, 5 / 6)  # of the boxes, whose sides the anchors have: the middle of each third
 _STEP = 4  # pixels that a side is a multiple of
 _SEEN = 40.0  # pixels that the middle box of every class should have: two and a half steps of a map of stride 16
+_ENLARGED = 2  # times the pictures' own size that small objects may ask for
 _GROWTH = 2  # times the recipe's own scale that small objects may ask for
 _FEWEST = 32  # regions of a picture that teach, where its objects are few
 _UPDATES = 2000  # after which a small detector has learnt from scratch, if each picture was seen often enough
@@ -24,7 +25,7 @@ _TESTS = 8  # on validation data, in the course of a run
 def fitted(
     recipe: DetectionRecipe, dataset: DetectionSet, scales: Sequence[int] = (), longest: int = 0
 ) -> DetectionRecipe:
-    """RECIPE at a scale that shows every class, no larger than the pictures, with anchors as large as the boxes.
+    """RECIPE at a scale that shows every class, at most twice that of the pictures, with anchors as large as the boxes.
 
     Where no picture has many boxes, fewer of its regions teach; they are what an update spends its time on.
 
@@ -43,7 +44,7 @@ def fitted(
     smallest = min((float(np.median(sides[labels == name])) for name in names), default=1.0)
     least = recipe.scales[-1]
     wanted = min(max(least, _STEP * round(_SEEN / smallest / _STEP)), _GROWTH * least)
-    made = resized(recipe, tuple(scales) or (min(wanted, usual),), longest)
+    made = resized(recipe, tuple(scales) or (min(wanted, _ENLARGED * usual),), longest)
     reasons = [f"shorter side {made.size}: {_why(made.size, scales, usual, wanted > least)}"]
     if len(sides) and recipe.detector.design == "C4" and len(recipe.detector.anchors) == len(_SHARES):
         typical = quantiles(sides * made.size, 1 / counts[inverse], _SHARES)
@@ -97,6 +98,6 @@ def _sides(boxes: NDArray[np.floating]) -> NDArray[np.float64]:
 def _why(scale: int, wished: Sequence[int], usual: int, small: bool) -> str:
     if wished:
         return "as asked for"
-    if scale == usual:
-        return f"the pictures have {usual} pixels"
+    if scale >= usual:
+        return f"the pictures have {usual} pixels" + (", and small boxes" if scale > usual else "")
     return "one class has small boxes" if small else "enough for the boxes of every class"

@@ -7,6 +7,7 @@ from typing import Literal
 from ..errors import UsageError, unknown
 from ..recipe import Training
 from ..spec import VGG, AnyNetwork, Detector
+from .scenes import STYLES
 
 
 @dataclass(frozen=True)
@@ -199,7 +200,7 @@ RECIPES: dict[str, Callable[[AnyNetwork, str], DetectionRecipe]] = {
 
 
 def recipe(name: str, network: AnyNetwork, data: str) -> DetectionRecipe:
-    """The detection recipe called NAME. Raises UsageError with the nearest names."""
+    """The detection recipe called NAME. Mirrored digits are none. Raises UsageError with the nearest names."""
     if name not in RECIPES:
         raise unknown("detection recipe", name, RECIPES)
-    return RECIPES[name](network, data)
+    return replace(RECIPES[name](network, data), flip=data not in STYLES)
