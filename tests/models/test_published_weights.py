@@ -10,7 +10,6 @@ from resnets.data.cifar import read_cifar
 from resnets.models import create_model, load_weights
 from resnets.models.foreign import read_tensors
 
-torch.set_num_threads(2)
 DATA = os.environ.get("RESNETS_DATA")
 PUBLISHED = {"cifar_resnet20": ("resnet20-12fca82f.th", 827), "cifar_resnet32": ("resnet32-d509ac18.th", 737)}
 needs_data = pytest.mark.skipif(not DATA, reason="RESNETS_DATA names no folder with CIFAR-10 and the published weights")
