@@ -8,6 +8,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+_INSIDE = 6  # names that a panel has room for
+_LETTER, _LINE = 0.08, 0.2  # inches of a name's letter, and of its line
 _STYLE: dict[Any, Any] = {"svg.hashsalt": "resnets"}  # the same names in every picture
 
 
@@ -20,9 +22,14 @@ def panels(rows: int, columns: int, size: tuple[float, float]) -> "tuple[Figure,
 
 
 def legend(axes: "Axes", drawn: Mapping[str, Any]) -> None:
-    """The names of what is DRAWN, where there are several."""
-    if len(drawn) > 1:
+    """The names of what is DRAWN, where there are several; those of many stand beside the panels, once a figure."""
+    if 1 < len(drawn) <= _INSIDE:
         axes.legend(fontsize="small")
+    figure = axes.get_figure(root=True)
+    if len(drawn) > _INSIDE and figure and not figure.legends:
+        width, height = figure.get_size_inches()
+        figure.set_size_inches(width + _LETTER * max(map(len, drawn)) + 0.6, max(height, _LINE * len(drawn) + 0.3))
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper", fontsize="small")
 
 
 def svg(figure: "Figure") -> str:
