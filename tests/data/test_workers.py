@@ -83,7 +83,10 @@ for _ in range(40):
 """
 
 
-@pytest.mark.parametrize("end", ["batches.close()", "", "raise SystemExit(7)", "1 / 0"])
+@pytest.mark.parametrize(
+    "end",
+    ["batches.close()", "", *(pytest.param(end, marks=pytest.mark.slow) for end in ("raise SystemExit(7)", "1 / 0"))],
+)
 def test_sigterm_of_the_group_leaves_the_decision_to_the_main_process(end):
     process, workers = started(STOPPED + end)
     time.sleep(0.2)

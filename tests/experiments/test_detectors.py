@@ -76,7 +76,7 @@ def test_tables_with_their_own_networks_in_small(name, tmp_path):
     assert "not comparable: a miniature" in (tmp_path / name / "report.md").read_text("utf-8")
 
 
-@pytest.mark.parametrize("name", ["table-13", "table-14"])
+@pytest.mark.parametrize("name", ["table-13", pytest.param("table-14", marks=pytest.mark.slow)])
 def test_localization_runs_in_small(name, tmp_path):
     """Three steps of a small network in place of ResNet-101; every row that is run has its figure."""
     made = experiment(name)

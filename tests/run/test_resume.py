@@ -71,7 +71,9 @@ def test_killed_at_file_operations(trials):
     assert_same(answers)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)]
+)
 def test_a_signal_saves_first(trials, number, code):
     """SIGTERM and SIGINT end with 143 and 130 and lose no update: the next sitting starts where they stopped."""
     assert_same(trials([[{}], [{"kill_update": 12, "signal": number}, {}]]), killed=code)
@@ -93,7 +95,9 @@ def test_signals_at_the_end_of_an_epoch(trials):
             | {"warmup": "until-error"},
             marks=pytest.mark.slow,
         ),
-        {"head_epochs": 1, "weights": "HEAD", "precision": "bf16", "optimizer": "muon"},
+        pytest.param(
+            {"head_epochs": 1, "weights": "HEAD", "precision": "bf16", "optimizer": "muon"}, marks=pytest.mark.slow
+        ),
         {
             "mixup": 0.2,
             "cutmix": 1.0,
@@ -123,6 +127,7 @@ def test_other_recipes_resume_to_the_same_bits(trials, changes, data, tmp_path):
     assert_same(trials([with_changes, *([{"changes": changes, "kill_update": k}, *with_changes] for k in (9, 14))]))
 
 
+@pytest.mark.slow
 def test_other_seed_is_another_run(trials):
     """The digest can tell runs apart, and a folder keeps its recipe."""
     first, second, mixed = trials([[{}], [{"changes": {"seed": 1}}], [{"kill_update": 9}, {"changes": {"seed": 1}}]])
