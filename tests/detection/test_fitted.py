@@ -56,7 +56,26 @@ def test_pictures_of_few_boxes_teach_with_fewer_regions(tmp_path, dataset):
     (tmp_path / "few.csv").write_text("\n".join(["file,label,x1,y1,x2,y2,part", *rows]) + "\n")
     few = fitted(quick(NETWORK, "x"), open_detection(str(tmp_path / "few.csv")))
     assert few.regions.regions == 40
-    assert few.reasons[-1] == "40 regions of a picture teach: it has 10 boxes at most"
+    assert few.reasons[-1] == "40 regions of a picture teach: none of 1 has more than 10 boxes"
+
+
+@pytest.mark.parametrize(
+    ("size", "box", "scale", "reason"),
+    [
+        ((100, 80), 60, 80, "the pictures have 80 pixels"),
+        ((100, 80), 30, 108, "the pictures have 80 pixels, and small boxes"),
+        ((100, 80), 8, 160, "the pictures have 80 pixels, and small boxes"),
+        ((1000, 800), 600, 240, "enough for the boxes of every class"),
+        ((1000, 800), 90, 356, "one class has small boxes"),
+        ((1000, 800), 8, 480, "one class has small boxes"),
+    ],
+)
+def test_small_pictures_are_enlarged_for_small_boxes_alone(tmp_path, size, box, scale, reason):
+    """To 40 pixels a box: at most twice the picture, at most twice the recipe's 240."""
+    Image.new("RGB", size).save(tmp_path / "one.png")
+    (tmp_path / "boxes.csv").write_text(f"file,label,x1,y1,x2,y2,part\none.png,cell,0,0,{box},{box},train\n")
+    made = fitted(quick(NETWORK, "x"), open_detection(str(tmp_path / "boxes.csv")))
+    assert (made.size, made.reasons[0]) == (scale, f"shorter side {scale}: {reason}")
 
 
 @pytest.mark.parametrize(

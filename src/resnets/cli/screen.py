@@ -108,8 +108,10 @@ class Screen:
             told.append(("expected", f"{duration(plan.cost.seconds)} and {memory} of memory, from two updates"))
         return told
 
-    def _speed(self) -> float:
-        return self.images / max(time.monotonic() - self.began, 1e-9)
+    def _speed(self) -> str:
+        """Images a second, with a decimal where there are few."""
+        speed = self.images / max(time.monotonic() - self.began, 1e-9)
+        return f"{speed:.{int(speed < 10)}f}"
 
     def _left(self, update: int) -> float:
         done = update - self.plan.resumed_at
@@ -124,11 +126,11 @@ class Screen:
         if done >= _MEASURED and not self.told:
             self.told = True
             expected = duration(self._left(step.update))
-            self.out.print(f"{'measured':<9}{expected} more, at {self._speed():.0f} images/s over {done} updates\n")
+            self.out.print(f"{'measured':<9}{expected} more, at {self._speed()} images/s over {done} updates\n")
         if self.live:
             told = "train error" in self._names()  # of a detector it says little: one wrong box of many is one
             error = f"error {100 * self.mistakes / self.seen:.2f} %  " if told else ""
-            speed = f"{self._speed():.{int(self._speed() < 10)}f} images/s  {duration(self._left(step.update))} left"
+            speed = f"{self._speed()} images/s  {duration(self._left(step.update))} left"
             text = f"loss {step.loss:.3f}  {error}{speed}"
             self.progress.update(self.task, completed=step.update, description=text)
             self.live.update(self._picture())
@@ -137,7 +139,7 @@ class Screen:
         last = self.plan.total // self.plan.per_epoch + (self.plan.total % self.plan.per_epoch > 0)
         row = [f"{figures['epoch'] + 1}/{last}"]
         row += [text.format(figures[key]) if figures.get(key) is not None else "" for _, key, text in self.columns]
-        row += [f"{self._speed():.{int(self._speed() < 10)}f}", duration(self._left(figures["update"]))]
+        row += [self._speed(), duration(self._left(figures["update"]))]
         self.rows.append(tuple(row))
         if self.live:
             self.live.update(self._picture())

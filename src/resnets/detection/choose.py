@@ -25,9 +25,10 @@ _TESTS = 8  # on validation data, in the course of a run
 def fitted(
     recipe: DetectionRecipe, dataset: DetectionSet, scales: Sequence[int] = (), longest: int = 0
 ) -> DetectionRecipe:
-    """RECIPE at a scale that shows every class, at most twice that of the pictures, with anchors as large as the boxes.
+    """RECIPE at a scale that shows every class, with anchors as large as the boxes.
 
-    Where no picture has many boxes, fewer of its regions teach; they are what an update spends its time on.
+    Pictures are enlarged for small boxes alone, at most twice. Where none has many boxes, fewer regions of each teach:
+    they are what an update spends its time on.
 
     scales, longest: what the user wishes instead. Every class counts as much as any other, however many boxes it has.
     """
@@ -42,10 +43,10 @@ def fitted(
     labels = np.concatenate([one.labels for one in found])
     names, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
     smallest = min((float(np.median(sides[labels == name])) for name in names), default=1.0)
-    least = recipe.scales[-1]
-    wanted = min(max(least, _STEP * round(_SEEN / smallest / _STEP)), _GROWTH * least)
-    made = resized(recipe, tuple(scales) or (min(wanted, _ENLARGED * usual),), longest)
-    reasons = [f"shorter side {made.size}: {_why(made.size, scales, usual, wanted > least)}"]
+    plain = min(recipe.scales[-1], usual)
+    wanted = min(_STEP * round(_SEEN / smallest / _STEP), _GROWTH * recipe.scales[-1], _ENLARGED * usual)
+    made = resized(recipe, tuple(scales) or (max(plain, wanted),), longest)
+    reasons = [f"shorter side {made.size}: {_why(made.size, scales, usual, wanted > plain)}"]
     if len(sides) and recipe.detector.design == "C4" and len(recipe.detector.anchors) == len(_SHARES):
         typical = quantiles(sides * made.size, 1 / counts[inverse], _SHARES)
         anchors = tuple(sorted({max(_STEP, _STEP * round(side / _STEP)) for side in typical}))
@@ -59,7 +60,7 @@ def fitted(
         )  # fmt: skip
     most, part = max(len(one.boxes) for one in found), recipe.regions.foreground
     if (enough := max(_FEWEST, round(most / part))) < recipe.regions.regions:
-        reasons.append(f"{enough} regions of a picture teach: it has {most} boxes at most")
+        reasons.append(f"{enough} regions of a picture teach: none of {len(found)} has more than {most} boxes")
         made = replace(made, regions=replace(made.regions, regions=enough))
     return replace(made, reasons=tuple(reasons))
 
@@ -67,10 +68,14 @@ def fitted(
 def long_enough(recipe: DetectionRecipe, pictures: int) -> DetectionRecipe:
     """RECIPE with as many epochs as so many PICTURES need: 2,000 updates, at least 10 epochs, at most 200."""
     each = batches_per_epoch(pictures, recipe.training.batch_size)
-    epochs = min(max(_EPOCHS[0], -(-_UPDATES // max(1, each))), _EPOCHS[1])
+    epochs = min(max(_EPOCHS[0], -(-_UPDATES // each)), _EPOCHS[1])
+    reason = (
+        f"{epochs} epochs: {_UPDATES:,} updates of {recipe.training.batch_size} pictures, "
+        f"but {_EPOCHS[0]} to {_EPOCHS[1]} epochs"
+    )
     return replace(
         recipe, training=replace(recipe.training, epochs=epochs, updates=0), val_every=max(1, round(epochs / _TESTS)),
-        reasons=(*recipe.reasons, f"{epochs} epochs: {_UPDATES:,} updates, but {_EPOCHS[0]} to {_EPOCHS[1]} epochs"),
+        reasons=(*recipe.reasons, reason),
     )  # fmt: skip
 
 

@@ -93,7 +93,7 @@ def scored(
 def forward(model: nn.Module, protocol: Protocol, size: int) -> Forward:
     """What gives the scores (N, classes), float32, of views (N, C, h, w) under PROTOCOL; MODEL is in eval mode.
 
-    Raises UsageError for dense testing of networks of others.
+    On a CPU so many pass together as its cache holds. Raises UsageError for dense testing of networks of others.
     """
     device = device_of(model)
     network = model if protocol.crops != "dense" else _dense(model, protocol, size, device)
